@@ -1,0 +1,116 @@
+/**
+ * The contract of a protocol. A file in core/dissectors that exports `dissector` (or `refiner`, `observer`) is a
+ * protocol: nothing else has to be edited.
+ *
+ * The author never checks a length (the cursor does), keeps a buffer, matches an answer, knows an address, reads a
+ * clock, logs or catches.
+ */
+import type { Cursor } from './cursor.ts'
+import type { Item, ItemError, Json } from './item.ts'
+import type { Written } from './json-writer.ts'
+
+export type Side = 'client' | 'server'
+export type Transport = 'tcp' | 'udp'
+
+export interface Dissector<State = unknown> {
+  /** Lower case, as users filter for it: `http`. */
+  name: string
+  /** `Hypertext Transfer Protocol`. */
+  title: string
+  /** For narrow columns: `HTTP`. */
+  abbr: string
+  /** Where messages do not say (`Message.version`). */
+  version: string
+  /** CSS colour of the badge. */
+  color: string
+  /** The specification. */
+  reference: string
+  transports: readonly Transport[]
+  /** A hint whom to ask first, never a proof. */
+  ports: readonly number[]
+  /** Position among those whose port does not decide: lower is asked first. Ask the certain ones first. */
+  priority: number
+  /**
+   * Answers may overtake each other and are matched by `Message.key`. Without it answers come in the order of
+   * their requests.
+   */
+  keyed?: boolean
+  /** ms of silence after which a request counts as unanswered. Default: as long as the connection lives. */
+  patience?: number
+  /**
+   * Do these first bytes, sent by `from`, begin a message of this protocol? Throw Incomplete (read past the end) to be
+   * asked again with more. A wrong yes costs the whole connection: say yes to what cannot be anything else.
+   * `ctx.hinted` says that the port speaks for it.
+   */
+  probe(at: Cursor, from: Side, ctx: Context<State>): boolean
+  /** State of one connection, both sides. Called again when the connection was lost and found. */
+  open?(): State
+  /**
+   * Reads one message of `ctx.from`. null: bytes were read (position moved or committed) and no message came of it.
+   * Changes `ctx.state` only after its last read from the cursor: when the bytes run out, state is as it was.
+   */
+  read(at: Cursor, ctx: Context<State>): Message | null
+  /**
+   * The side `ctx.from` sends no more. `at` holds what was left unread, `at.progress` what was committed.
+   * A message that ends with its connection is returned; one that is cut short carries an `error`.
+   */
+  end?(at: Cursor, ctx: Context<State>, why: Ending): Message | null
+  /**
+   * `length` bytes at the cursor were not captured. true: they lie within the part of the message that
+   * `progress` describes, which now has taken note of them. Otherwise the connection is lost.
+   */
+  bridge?(length: number, progress: unknown): boolean
+  /** One line for a table, from the item's own JSON. */
+  summarize(request: Json | null, response: Json | null, event: Json | null): Summary
+}
+
+export type Ending = 'closed' | 'reset' | 'lost' | 'idle' | 'capture-ended'
+
+export interface Context<State = unknown> {
+  state: State
+  /** Who sent the bytes at the cursor. */
+  from: Side
+  transport: Transport
+  /** Port of the server side. */
+  port: number
+  /** The port is one of the dissector's own. */
+  hinted: boolean
+  /** Bytes of a body worth keeping; 0 when nobody wants bodies. */
+  keep: number
+}
+
+export interface Message {
+  kind: 'request' | 'response' | 'event'
+  /** Plain JSON, or text already written by a JsonWriter (then only valid until the next `read`: the engine copies). */
+  body: Json | Written
+  /** For `keyed` protocols: what an answer repeats of its request. */
+  key?: string | number
+  /** The answer tells of an error (HTTP 4xx and 5xx, -ERR, NXDOMAIN). */
+  failed?: boolean
+  /** This request will have no answer: deliver it now. */
+  unanswered?: boolean
+  /** The answer is not the last one to its request (DNS zone transfer, gRPC stream): keep the request waiting. */
+  more?: boolean
+  /** From the next byte on both sides speak another protocol: a name, or 'unknown' to probe afresh. */
+  becomes?: string
+  /** The version, where the message tells: `1.0`. */
+  version?: string
+  error?: ItemError
+}
+
+export interface Summary {
+  /** `GET`, `SET`, `A`. */
+  method: string
+  /** `/orders/7`, `cart:12`, `db.shop.svc`. */
+  summary: string
+  /** `200`, `OK`, `NXDOMAIN`; empty without an answer. */
+  status: string
+}
+
+/** Sees the finished items of other protocols and may make more of them (GraphQL in HTTP). */
+export interface Refiner {
+  name: string
+  title: string
+  refines: readonly string[]
+  refine(item: Item): Item | null
+}

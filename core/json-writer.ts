@@ -1,0 +1,198 @@
+/**
+ * JSON text written as UTF-8 bytes straight from packet bytes. An item is a kilobyte or more of text that is mostly
+ * copied from the wire: going through JavaScript strings and objects would cost several times the copy.
+ */
+
+/** Text of one JSON value in somebody's buffer. */
+export class Written {
+  bytes: Uint8Array
+  start: number
+  end: number
+  constructor(bytes: Uint8Array, start: number, end: number) {
+    this.bytes = bytes
+    this.start = start
+    this.end = end
+  }
+}
+
+const ENCODER = new TextEncoder()
+const HEX = ENCODER.encode('0123456789abcdef')
+const REPLACEMENT = [0xef, 0xbf, 0xbd]
+
+/** 0: copied as it is; 1: escaped as \u00XX; 2: a byte of 0x80 or more; else: the letter after the backslash. */
+const ESCAPE = new Uint8Array(256)
+for (let i = 0; i < 0x20; i++) ESCAPE[i] = 1
+for (let i = 0x80; i < 0x100; i++) ESCAPE[i] = 2
+for (const [char, letter] of [
+  ['"', '"'],
+  ['\\', '\\'],
+  ['\b', 'b'],
+  ['\f', 'f'],
+  ['\n', 'n'],
+  ['\r', 'r'],
+  ['\t', 't'],
+] as const)
+  ESCAPE[char.charCodeAt(0)] = letter.charCodeAt(0)
+
+/** Text known in advance, as bytes. */
+export function constant(text: string): Uint8Array {
+  return ENCODER.encode(text)
+}
+
+export class JsonWriter {
+  bytes: Uint8Array
+  length = 0
+
+  constructor(capacity: number) {
+    this.bytes = new Uint8Array(capacity)
+  }
+
+  /** Makes sure that `count` more bytes fit. */
+  reserve(count: number): void {
+    if (this.length + count > this.bytes.length) this.grow(count)
+  }
+
+  private grow(count: number): void {
+    const larger = new Uint8Array(Math.max(this.bytes.length * 2, this.length + count))
+    larger.set(this.bytes.subarray(0, this.length))
+    this.bytes = larger
+  }
+
+  byte(value: number): void {
+    if (this.length === this.bytes.length) this.grow(1)
+    this.bytes[this.length++] = value
+  }
+
+  /** Bytes that are JSON text already. */
+  raw(text: Uint8Array): void {
+    const count = text.length
+    this.reserve(count)
+    // Below some 40 bytes a loop beats the call into the engine's memmove.
+    if (count > 40) this.bytes.set(text, this.length)
+    else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = text[i]!
+    this.length += count
+  }
+
+  rawRange(from: Uint8Array, start: number, end: number): void {
+    const count = end - start
+    this.reserve(count)
+    if (count > 80) this.bytes.set(from.subarray(start, end), this.length)
+    else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = from[start + i]!
+    this.length += count
+  }
+
+  written(text: Written): void {
+    this.rawRange(text.bytes, text.start, text.end)
+  }
+
+  /** Any JSON value by way of JSON.stringify. */
+  value(value: unknown): void {
+    this.ascii(JSON.stringify(value))
+  }
+
+  /** JSON text in a JavaScript string. */
+  ascii(text: string): void {
+    const size = text.length
+    this.reserve(size * 3)
+    if (size > 40) {
+      this.length += ENCODER.encodeInto(text, this.bytes.subarray(this.length)).written
+      return
+    }
+    for (let i = 0, b = this.bytes, p = this.length; i < size; i++) {
+      const code = text.charCodeAt(i)
+      if (code >= 0x80) {
+        this.length += ENCODER.encodeInto(text, this.bytes.subarray(this.length)).written
+        return
+      }
+      b[p + i] = code
+    }
+    this.length += size
+  }
+
+  /** A whole number. */
+  integer(value: number): void {
+    this.reserve(20)
+    if (value < 0 || value > 0x7fffffff || (value | 0) !== value) return this.ascii(String(value))
+    const b = this.bytes
+    let digits = 1
+    for (let limit = 10; value >= limit && digits < 10; limit *= 10) digits++
+    for (let i = this.length + digits - 1; i >= this.length; i--) {
+      const rest = (value / 10) | 0
+      b[i] = 48 + value - rest * 10
+      value = rest
+    }
+    this.length += digits
+  }
+
+  /** `count` digits with leading zeros. */
+  digits(value: number, count: number): void {
+    this.reserve(count)
+    const b = this.bytes
+    for (let i = this.length + count - 1; i >= this.length; i--) {
+      const rest = (value / 10) | 0
+      b[i] = 48 + value - rest * 10
+      value = rest
+    }
+    this.length += count
+  }
+
+  /** A JSON string, quotes included, of `from[start..end)` read as UTF-8; what is not UTF-8 becomes U+FFFD. */
+  string(from: Uint8Array, start: number, end: number): void {
+    this.byte(34)
+    this.escaped(from, start, end)
+    this.byte(34)
+  }
+
+  /** The inside of a JSON string. */
+  escaped(from: Uint8Array, start: number, end: number): void {
+    this.reserve((end - start) * 6)
+    const out = this.bytes
+    let p = this.length
+    for (let i = start; i < end; i++) {
+      const code = from[i]!
+      const escape = ESCAPE[code]!
+      if (escape === 0) out[p++] = code
+      else if (escape > 2) {
+        out[p++] = 92
+        out[p++] = escape
+      } else if (escape === 1) {
+        out[p++] = 92
+        out[p++] = 117
+        out[p++] = 48
+        out[p++] = 48
+        out[p++] = HEX[code >> 4]!
+        out[p++] = HEX[code & 15]!
+      } else {
+        const size = sequenceSize(from, i, end)
+        if (size === 0) {
+          out[p++] = REPLACEMENT[0]!
+          out[p++] = REPLACEMENT[1]!
+          out[p++] = REPLACEMENT[2]!
+        } else {
+          for (let k = 0; k < size; k++) out[p++] = from[i + k]!
+          i += size - 1
+        }
+      }
+    }
+    this.length = p
+  }
+
+  /** A copy of what was written from `start` on. */
+  copy(start: number): Uint8Array {
+    return this.bytes.slice(start, this.length)
+  }
+}
+
+/** Length of the well-formed UTF-8 sequence at `i` (Unicode 16, table 3-7), 0 if there is none. */
+export function sequenceSize(b: Uint8Array, i: number, end: number): number {
+  const first = b[i]!
+  if (first < 0xc2 || first > 0xf4) return 0
+  const second = i + 1 < end ? b[i + 1]! : 0
+  if (first < 0xe0) return (second & 0xc0) === 0x80 ? 2 : 0
+  const low = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80
+  const high = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf
+  if (second < low || second > high) return 0
+  if (i + 2 >= end || (b[i + 2]! & 0xc0) !== 0x80) return 0
+  if (first < 0xf0) return 3
+  return i + 3 < end && (b[i + 3]! & 0xc0) === 0x80 ? 4 : 0
+}
