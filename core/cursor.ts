@@ -211,5 +211,5 @@ export function utf8(bytes: Uint8Array, start: number, end: number): string {
 export function latin1(bytes: Uint8Array, start: number, end: number): string {
   const length = end - start
   if (length <= 0) return ''
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, length).latin1Slice(0, length)
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1')
 }

@@ -8,6 +8,9 @@ export class Written {
   bytes: Uint8Array
   start: number
   end: number
+  /** The body's text within it (a JSON string, quotes included), which readers without interest in bodies leave out; -1: none. */
+  bodyStart = -1
+  bodyEnd = -1
   constructor(bytes: Uint8Array, start: number, end: number) {
     this.bytes = bytes
     this.start = start
