@@ -153,12 +153,12 @@ export class JsonWriter {
     let p = this.length
     for (let i = start; i < end; i++) {
       const code = from[i]!
-      const escape = ESCAPE[code]!
-      if (escape === 0) out[p++] = code
-      else if (escape > 2) {
+      const kind = ESCAPE[code]!
+      if (kind === 0) out[p++] = code
+      else if (kind > 2) {
         out[p++] = 92
-        out[p++] = escape
-      } else if (escape === 1) {
+        out[p++] = kind
+      } else if (kind === 1) {
         out[p++] = 92
         out[p++] = 117
         out[p++] = 48
