@@ -55,13 +55,16 @@ export class Cursor {
    * Everything up to here is read and will not be shown again: the next read of this message begins here and
    * finds `progress`. For messages that are larger than what should wait in memory. The engine forgets it after a
    * gap that the dissector cannot bridge; whatever `progress` holds must not be in the dissector's state yet.
+   * `weight` is about how many bytes of memory it keeps, for the limit over all connections.
    */
-  commit(progress: unknown): void {
+  commit(progress: unknown, weight = 0): void {
     this.progress = progress
+    this.weight = weight
     this.committed = this.position
   }
   /** Where the last commit was made, -1 if none since the engine last looked. For the engine. */
   committed = -1
+  weight = 0
 
   u8(): number {
     if (this.position >= this.end) this.runOut(1)
@@ -187,8 +190,8 @@ export class Cursor {
    * A line longer than `limit` bytes is Malformed.
    */
   lineEnd(limit: number): number {
-    const found = this.bytes.indexOf(10, this.position)
-    if (found >= 0 && found < this.end) {
+    const found = indexOf(this.bytes, 10, this.position, this.end)
+    if (found >= 0) {
       if (found - this.position > limit) this.fail(`a line of at most ${limit} bytes, found ${found - this.position}`)
       return found
     }
@@ -200,6 +203,12 @@ export class Cursor {
     if (this.whole || count < 0) throw new Malformed(`expected ${count} more bytes, found ${this.end - this.position}`)
     throw Incomplete
   }
+}
+
+/** As Uint8Array.indexOf, which would look beyond `end` through a whole buffer of other packets. */
+export function indexOf(bytes: Uint8Array, byte: number, start: number, end: number): number {
+  for (let i = start; i < end; i++) if (bytes[i] === byte) return i
+  return -1
 }
 
 export function utf8(bytes: Uint8Array, start: number, end: number): string {

@@ -7,7 +7,7 @@
  */
 import type { Cursor } from './cursor.ts'
 import type { Item, ItemError, Json } from './item.ts'
-import type { Written } from './json-writer.ts'
+import type { JsonWriter, Written } from './json-writer.ts'
 
 export type Side = 'client' | 'server'
 export type Transport = 'tcp' | 'udp'
@@ -43,7 +43,10 @@ export interface Dissector<State = unknown> {
    * `ctx.hinted` says that the port speaks for it.
    */
   probe(at: Cursor, from: Side, ctx: Context<State>): boolean
-  /** State of one connection, both sides. Called again when the connection was lost and found. */
+  /**
+   * State of one connection, both sides: modes that were negotiated. What belongs to one request travels as its `memo`.
+   * Called again when bytes were lost.
+   */
   open?(): State
   /**
    * Reads one message of `ctx.from`. null: bytes were read (position moved or committed) and no message came of it.
@@ -77,6 +80,13 @@ export interface Context<State = unknown> {
   hinted: boolean
   /** Bytes of a body worth keeping; 0 when nobody wants bodies. */
   keep: number
+  /**
+   * While an answer is read in a protocol without keys: the `memo` of the request that it will be paired with;
+   * undefined when that request was not seen.
+   */
+  awaited: unknown
+  /** An empty writer for whoever writes the body's text himself; empty again at the next `read`. */
+  out: JsonWriter
 }
 
 export interface Message {
@@ -87,6 +97,8 @@ export interface Message {
   key?: string | number
   /** The answer tells of an error (HTTP 4xx and 5xx, -ERR, NXDOMAIN). */
   failed?: boolean
+  /** Requests: what reading the answer takes (a HEAD has no body). The answer's `read` finds it as `ctx.awaited`. */
+  memo?: unknown
   /** This request will have no answer: deliver it now. */
   unanswered?: boolean
   /** The answer is not the last one to its request (DNS zone transfer, gRPC stream): keep the request waiting. */

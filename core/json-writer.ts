@@ -180,9 +180,53 @@ export class JsonWriter {
     this.length = p
   }
 
-  /** A copy of what was written from `start` on. */
-  copy(start: number): Uint8Array {
-    return this.bytes.slice(start, this.length)
+  /** Writes again what stands at `start` to `end`. */
+  repeat(start: number, end: number): void {
+    this.reserve(end - start)
+    this.bytes.copyWithin(this.length, start, end)
+    this.length += end - start
+  }
+
+  /**
+   * A JSON string of text for people, or nothing and false: not UTF-8, or with control characters that text has not.
+   * `cut`: the text was cut off at `end`, perhaps within a character.
+   */
+  text(from: Uint8Array, start: number, end: number, cut: boolean): boolean {
+    this.reserve((end - start) * 3 + 2)
+    const out = this.bytes
+    let p = this.length
+    out[p++] = 34
+    for (let i = start; i < end; i++) {
+      const code = from[i]!
+      const kind = ESCAPE[code]!
+      if (kind === 0) out[p++] = code
+      else if (kind > 2) {
+        out[p++] = 92
+        out[p++] = kind
+      } else if (kind === 1) return false
+      else {
+        const size = sequenceSize(from, i, end)
+        if (size === 0) {
+          if (cut && end - i < 4) break
+          return false
+        }
+        for (let k = 0; k < size; k++) out[p++] = from[i + k]!
+        i += size - 1
+      }
+    }
+    out[p++] = 34
+    this.length = p
+    return true
+  }
+
+  /** A JSON string of one character a byte, for bytes of 0x80 and more that are not UTF-8. */
+  latin1(from: Uint8Array, start: number, end: number): void {
+    this.value(Buffer.from(from.buffer, from.byteOffset + start, end - start).toString('latin1'))
+  }
+
+  /** What was written from `start` on; gone when the writer is used again. */
+  since(start: number): Written {
+    return new Written(this.bytes, start, this.length)
   }
 }
 

@@ -1,0 +1,333 @@
+/**
+ * The connection table: an open-addressing hash over both ends of a flow, with limits by count and by silence.
+ * The table is asked once a packet, so it compares plain numbers and allocates nothing.
+ */
+import type { Dissector, Side } from './dissector.ts'
+import type { Frame } from './frame.ts'
+import type { Waiting } from './pairing.ts'
+
+/** A scan of a whole network opens one flow a packet: the table must not become the memory of the scan. */
+export const MAX_CONNECTIONS = 200_000
+/** Seconds of silence after which an open TCP connection is forgotten: long enough for idle pools and long polls. */
+const TCP_PATIENCE = 1200
+/** Seconds that a closed connection stays, so that its late retransmissions do not look like a new one. */
+const CLOSED_PATIENCE = 60
+const UDP_PATIENCE = 10
+
+/** What one side of a connection has sent. */
+export class Half {
+  /** Sequence number of the next byte to deliver. */
+  next = 0
+  /** Of its SYN. */
+  isn = 0
+  /** `next` is known: a SYN or a first segment was seen. */
+  begun = false
+  /** Sequence number that the other side has acknowledged. */
+  acked = 0
+  ackSeen = false
+  /** Segments that came before their turn, in order of sequence. */
+  early: Segment[] | null = null
+  earlyBytes = 0
+  /** Packets of this connection since the receiver acknowledged a byte that is not here. */
+  overdue = 0
+  /** Sequence number behind the last byte, once a FIN told it. */
+  fin = 0
+  finSeen = false
+  ended = false
+
+  /** Messages begin where we think they do. False after a gap and before the first recognised message. */
+  synced = true
+  /** Bytes waiting for the rest of their message: `held[heldStart..heldEnd)`. */
+  held: Uint8Array | null = null
+  heldStart = 0
+  heldEnd = 0
+  /** The message is not read again before this many bytes are here. */
+  wanted = 0
+  /** Bytes that were read in vain for the message at the cursor. */
+  reread = 0
+  progress: unknown = null
+  /** Bytes that `progress` keeps. */
+  weight = 0
+  /** Bytes of the current message that were committed. */
+  size = 0
+  /** When the first byte of the current message was captured, and what it acknowledged. */
+  seconds = 0
+  nanoseconds = 0
+  ack = 0
+  /** Any payload was seen from this side. */
+  spoke = false
+  /** The next request comes after a loss. */
+  exact = false
+  /** This side's first bytes are no protocol's. */
+  rejected = false
+  /** Time of the last payload. */
+  lastSeconds = 0
+  lastNanoseconds = 0
+  /** UDP: length and sum of the last datagram, to know a second copy of it. */
+  lastLength = -1
+  lastSum = 0
+}
+
+export interface Segment {
+  seq: number
+  bytes: Uint8Array
+  seconds: number
+  nanoseconds: number
+  ack: number
+}
+
+export type Life = 'open' | 'closed' | 'datagrams'
+
+export class Connection {
+  readonly number: number
+  readonly hash: number
+  readonly transport: 'tcp' | 'udp'
+  readonly scope: number
+  /** Addresses of the end that sent the first packet (0 to 3) and of the other (4 to 7), as Frame.words. */
+  readonly words: Int32Array
+  readonly port: number
+  readonly otherPort: number
+  /** From the first packet's sender, and from the other end. */
+  readonly forth = new Half()
+  readonly back = new Half()
+  /** Which half is the client's; null until a SYN or a protocol tells. */
+  client: Half | null = null
+
+  dissector: Dissector | null = null
+  /** Nothing recognises it, and nothing will be asked again. */
+  unknown = false
+  /** The beginning was not seen: segments may begin anywhere in a message. */
+  midstream = false
+  attempts = 0
+  malformed = 0
+  state: unknown = undefined
+  hinted = false
+  waiting: Waiting | null = null
+  /** The client has sent a request before it had the answer to the one before. */
+  pipelined = false
+  reset: Side | null = null
+  items = 0
+  /** JSON text that all items of the connection share: the beginning of their ids, and the fields up to the time. */
+  identity: Uint8Array | null = null
+  prefix: Uint8Array | null = null
+  prefixVersion = ''
+
+  life: Life
+  lastSeconds = 0
+  lastNanoseconds = 0
+  newer: Connection | null = null
+  older: Connection | null = null
+
+  constructor(number: number, hash: number, transport: 'tcp' | 'udp', frame: Frame, port: number, otherPort: number) {
+    this.number = number
+    this.hash = hash
+    this.transport = transport
+    this.scope = frame.scope
+    this.words = frame.words.slice()
+    this.port = port
+    this.otherPort = otherPort
+    this.life = transport === 'udp' ? 'datagrams' : 'open'
+  }
+
+  peer(half: Half): Half {
+    return half === this.forth ? this.back : this.forth
+  }
+
+  side(half: Half): Side {
+    return half === this.client ? 'client' : 'server'
+  }
+
+  /** Port of the server side; where roles are unknown, of the end that was spoken to. */
+  get serverPort(): number {
+    return this.client === this.back ? this.port : this.otherPort
+  }
+}
+
+export class Connections {
+  private slots: (Connection | null)[] = new Array(1024).fill(null)
+  private mask = 1023
+  count = 0
+  private numbers = 0
+  private readonly ages: Record<Life, Ages> = {
+    open: new Ages(TCP_PATIENCE),
+    closed: new Ages(CLOSED_PATIENCE),
+    datagrams: new Ages(UDP_PATIENCE),
+  }
+
+  /** The connection of this packet, or null. `forth` tells afterwards in which direction the packet goes. */
+  find(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection | null {
+    const hash = hashOf(frame.words, source, destination, frame.scope)
+    this.lastHash = hash
+    const slots = this.slots
+    const mask = this.mask
+    for (let i = hash & mask; ; i = (i + 1) & mask) {
+      const c = slots[i]!
+      if (c === null) return null
+      if (c.hash !== hash || c.transport !== transport || c.scope !== frame.scope) continue
+      const a = c.words
+      const b = frame.words
+      if (
+        c.port === source &&
+        c.otherPort === destination &&
+        a[3] === b[3] &&
+        a[7] === b[7] &&
+        a[2] === b[2] &&
+        a[6] === b[6] &&
+        a[1] === b[1] &&
+        a[5] === b[5] &&
+        a[0] === b[0] &&
+        a[4] === b[4]
+      ) {
+        this.forth = true
+        return c
+      }
+      if (
+        c.port === destination &&
+        c.otherPort === source &&
+        a[3] === b[7] &&
+        a[7] === b[3] &&
+        a[2] === b[6] &&
+        a[6] === b[2] &&
+        a[1] === b[5] &&
+        a[5] === b[1] &&
+        a[0] === b[4] &&
+        a[4] === b[0]
+      ) {
+        this.forth = false
+        return c
+      }
+    }
+  }
+  forth = true
+  private lastHash = 0
+
+  /** For a packet that `find` has just not found. */
+  add(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection {
+    if ((this.count + 1) * 2 > this.mask) this.enlarge()
+    const c = new Connection(this.numbers++, this.lastHash, transport, frame, source, destination)
+    this.place(c)
+    this.count++
+    this.ages[c.life].push(c)
+    this.forth = true
+    return c
+  }
+
+  private place(c: Connection): void {
+    let i = c.hash & this.mask
+    while (this.slots[i] !== null) i = (i + 1) & this.mask
+    this.slots[i] = c
+  }
+
+  private enlarge(): void {
+    const old = this.slots
+    this.mask = this.mask * 2 + 1
+    this.slots = new Array(this.mask + 1).fill(null)
+    for (const c of old) if (c !== null) this.place(c)
+  }
+
+  /** Marks the connection as active at this moment. */
+  touch(c: Connection, seconds: number, nanoseconds: number): void {
+    c.lastSeconds = seconds
+    c.lastNanoseconds = nanoseconds
+    this.ages[c.life].renew(c)
+  }
+
+  close(c: Connection): void {
+    if (c.life !== 'open') return
+    this.ages.open.remove(c)
+    c.life = 'closed'
+    this.ages.closed.push(c)
+  }
+
+  remove(c: Connection): void {
+    this.ages[c.life].remove(c)
+    this.count--
+    const mask = this.mask
+    let i = c.hash & mask
+    while (this.slots[i] !== c) i = (i + 1) & mask
+    // Linear probing without tombstones: what comes behind moves up into the hole.
+    for (let j = (i + 1) & mask; ; j = (j + 1) & mask) {
+      const moved = this.slots[j]!
+      if (moved === null) break
+      const home = moved.hash & mask
+      if (((j - home) & mask) >= ((j - i) & mask)) {
+        this.slots[i] = moved
+        i = j
+      }
+    }
+    this.slots[i] = null
+  }
+
+  /** The connection that has been silent for too long at `seconds`, if there is one. */
+  expired(seconds: number): Connection | null {
+    return this.ages.closed.expired(seconds) ?? this.ages.datagrams.expired(seconds) ?? this.ages.open.expired(seconds)
+  }
+
+  /** Whom to forget first when there are too many. */
+  oldest(): Connection | null {
+    return this.ages.closed.oldest ?? this.ages.datagrams.oldest ?? this.ages.open.oldest
+  }
+
+  /** Open connections that have been silent the longest come first. */
+  *[Symbol.iterator](): Generator<Connection> {
+    for (const ages of Object.values(this.ages)) {
+      for (let c = ages.oldest; c !== null; ) {
+        const next: Connection | null = c.newer
+        yield c
+        c = next
+      }
+    }
+  }
+}
+
+/** Connections of one kind in order of their last packet. */
+class Ages {
+  oldest: Connection | null = null
+  newest: Connection | null = null
+  private readonly patience: number
+
+  constructor(patience: number) {
+    this.patience = patience
+  }
+
+  push(c: Connection): void {
+    c.older = this.newest
+    c.newer = null
+    if (this.newest === null) this.oldest = c
+    else this.newest.newer = c
+    this.newest = c
+  }
+
+  remove(c: Connection): void {
+    if (c.older === null) this.oldest = c.newer
+    else c.older.newer = c.newer
+    if (c.newer === null) this.newest = c.older
+    else c.newer.older = c.older
+    c.older = null
+    c.newer = null
+  }
+
+  renew(c: Connection): void {
+    if (this.newest === c) return
+    this.remove(c)
+    this.push(c)
+  }
+
+  expired(seconds: number): Connection | null {
+    const c = this.oldest
+    return c !== null && seconds - c.lastSeconds > this.patience ? c : null
+  }
+}
+
+/** The same for both directions; mixed so that neighbouring ports and addresses spread. */
+function hashOf(w: Int32Array, source: number, destination: number, scope: number): number {
+  const a = mix(w[0]! ^ Math.imul(w[1]!, 31) ^ Math.imul(w[2]!, 17) ^ w[3]!, source)
+  const b = mix(w[4]! ^ Math.imul(w[5]!, 31) ^ Math.imul(w[6]!, 17) ^ w[7]!, destination)
+  return ((a ^ b) + Math.imul(a & b, 0x9e3779b1) + scope) & 0x3fffffff
+}
+
+function mix(address: number, port: number): number {
+  let h = Math.imul(address ^ (port << 16) ^ port, 0x85ebca6b)
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
+  return h ^ (h >>> 16)
+}

@@ -1,0 +1,632 @@
+/**
+ * What two ends say to each other: finds the protocol, lets its dissector read messages from bytes in order, matches
+ * answers with requests, and finds the way back after bytes were lost.
+ *
+ * A side is `synced` while its messages begin where we think they do. After a gap, and in a connection whose beginning
+ * was not seen, a side is synced again at a segment that the dissector's `probe` accepts; the first request after that
+ * is `exact`: only an answer that begins at the very byte the request acknowledged belongs to it. A client that does
+ * not wait for answers (`pipelined`) may have others under way, so there nothing is believed before a silence.
+ */
+import type { Connection, Half } from './connections.ts'
+import { Cursor, Incomplete, Malformed } from './cursor.ts'
+import type { Context, Dissector, Ending, Message, Side } from './dissector.ts'
+import type { ItemError } from './item.ts'
+import type { ItemWriter } from './item-writer.ts'
+import { JsonWriter, Written } from './json-writer.ts'
+import { MAX_WAITING, type Request, Slab, Waiting } from './pairing.ts'
+import type { Reader } from './reassembly.ts'
+import type { SkipCause, Tally } from './tally.ts'
+
+/** First bytes of a side that are kept while no protocol is sure. */
+const MAX_PROBED = 8192
+/** How often a connection is asked what it is when its beginning was not seen, and any flow of datagrams. */
+const MAX_ATTEMPTS = 64
+/** So many malformed messages, and it is another protocol than it seemed. */
+const MAX_MALFORMED = 8
+/** A message that keeps more than this waiting for its end without committing is not believed any more. */
+const MAX_MESSAGE = 16 << 20
+/** From this size on a message is read again only when a good part more of it has come. */
+const EAGER = 16_384
+/** Smaller messages too, once so many bytes were read in vain: one byte a segment must not cost the square. */
+const MAX_REREAD = 1 << 20
+/** Seconds of silence after which a client that does not wait for answers can have none under way. */
+const QUIET = 1
+
+const CLIENT: readonly Side[] = ['client']
+const SERVER: readonly Side[] = ['server']
+const CLIENT_FIRST: readonly Side[] = ['client', 'server']
+const SERVER_FIRST: readonly Side[] = ['server', 'client']
+
+export class Conversation implements Reader {
+  private readonly dissectors: readonly Dissector[]
+  private readonly writer: ItemWriter
+  private readonly tally: Tally
+  private readonly slab = new Slab()
+  private readonly context: Context
+  private readonly at = new Cursor(new Uint8Array(0))
+  /** Where the bytes in hand end in `half.held` or in the packet; the packet's time and acknowledgement. */
+  private seconds = 0
+  private nanoseconds = 0
+  private ack = 0
+  /** Bytes held for unfinished messages of all connections. */
+  held = 0
+
+  constructor(dissectors: readonly Dissector[], writer: ItemWriter, tally: Tally, keep: number) {
+    this.dissectors = dissectors
+    this.writer = writer
+    this.tally = tally
+    this.context = {
+      state: undefined,
+      from: 'client',
+      transport: 'tcp',
+      port: 0,
+      hinted: false,
+      keep,
+      awaited: undefined,
+      out: new JsonWriter(65_536),
+    }
+  }
+
+  // ── bytes of a stream ───────────────────────────────────────────────────────────────────────────────────────────
+
+  bytes(
+    c: Connection,
+    half: Half,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    seconds: number,
+    nanoseconds: number,
+    ack: number,
+  ): void {
+    half.spoke = true
+    if (c.unknown) {
+      this.tally.skip('unknown protocol', end - start)
+      return
+    }
+    this.seconds = seconds
+    this.nanoseconds = nanoseconds
+    this.ack = ack
+    if (half.held === null && half.progress === null) this.beginMessage(half)
+    const known = c.dissector !== null
+    if (half.held !== null) {
+      this.hold(half, bytes, start, end)
+      if (half.heldEnd - half.heldStart > MAX_MESSAGE) {
+        this.tally.limit('message size')
+        this.lose(c, 'over a limit')
+      } else if (half.heldEnd - half.heldStart >= half.wanted) this.readHeld(c, half)
+    } else {
+      const rest = this.process(c, half, bytes, start, end)
+      if (rest < end) this.hold(half, bytes, rest, end)
+    }
+    half.lastSeconds = seconds
+    if (!known && c.dissector !== null) this.readHeld(c, c.peer(half))
+  }
+
+  /** `length` bytes before what comes next were never seen. */
+  gap(c: Connection, half: Half, length: number): void {
+    if (c.unknown) return
+    const { progress } = half
+    if (c.dissector !== null && half.held === null && progress !== null && c.dissector.bridge?.(length, progress)) {
+      half.size += length
+      return
+    }
+    c.midstream = true
+    this.unsync(c, half)
+    if (c.dissector === null) return
+    if (half !== c.client) {
+      if (c.pipelined) this.abandon(c, MISSED)
+      else for (const request of c.waiting?.queue ?? []) request.exact = true
+    }
+    c.state = c.dissector.open?.()
+  }
+
+  /** This side sends no more. */
+  end(c: Connection, half: Half, why: Ending): void {
+    if (half.ended) return
+    half.ended = true
+    half.wanted = 0
+    if (!c.unknown && c.dissector !== null && half.synced) {
+      if (half.held !== null) this.readHeld(c, half)
+      if (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp')) this.conclude(c, half, why)
+    }
+    this.drop(half, c.dissector === null ? 'unknown protocol' : 'message cut short')
+    if (c.dissector !== null && half !== c.client) this.abandon(c, unanswered(c, why))
+  }
+
+  /** Both sides are silent from now on: whoever still waits, waits in vain. */
+  finish(c: Connection, why: Ending): void {
+    if (c.client !== null) this.end(c, c.client, why)
+    this.end(c, c.forth, why)
+    this.end(c, c.back, why)
+    this.abandon(c, unanswered(c, why))
+  }
+
+  // ── datagrams ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  datagram(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, seconds: number, nanoseconds: number): void {
+    if (c.unknown) {
+      this.tally.skip('unknown protocol', end - start)
+      return
+    }
+    this.seconds = seconds
+    this.nanoseconds = nanoseconds
+    this.beginMessage(half)
+    if (c.dissector?.patience !== undefined && c.waiting !== null) this.expire(c, c.dissector.patience)
+    const rest = this.process(c, half, bytes, start, end)
+    if (rest < end) this.tally.skip('message cut short', end - rest)
+  }
+
+  /** Requests that have waited for longer than the protocol's users do. */
+  private expire(c: Connection, patience: number): void {
+    const { queue } = c.waiting!
+    for (let first = queue[0]; first !== undefined; first = queue[0]) {
+      if ((this.seconds - first.seconds) * 1e3 + (this.nanoseconds - first.nanoseconds) / 1e6 < patience) return
+      queue.shift()
+      this.writeAlone(c, first, NO_ANSWER)
+    }
+  }
+
+  // ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private readHeld(c: Connection, half: Half): void {
+    if (half.held === null) return
+    const { held, heldStart, heldEnd } = half
+    const rest = this.process(c, half, held, heldStart, heldEnd)
+    if (half.held !== held) return
+    this.held -= rest - heldStart
+    half.heldStart = rest
+    if (rest === heldEnd) half.held = null
+  }
+
+  /** Makes what can be made of the bytes and returns where the unused ones begin. */
+  private process(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): number {
+    let position = start
+    for (;;) {
+      if (c.dissector === null) {
+        const found = this.detect(c, half, bytes, position, end)
+        if (found === 'more') return position
+        if (found === 'no') {
+          this.tally.skip('unknown protocol', end - position)
+          return end
+        }
+        const other = c.peer(half)
+        if (other === c.client) this.readHeld(c, other)
+      }
+      if (!half.synced && !this.sync(c, half, bytes, position, end)) {
+        this.tally.skip('after a gap', end - position)
+        return end
+      }
+      const dissector = c.dissector
+      position = this.read(c, half, bytes, position, end)
+      if (position === end || c.dissector === dissector) return position
+      // Another protocol from here on.
+      if (c.unknown) {
+        this.tally.skip('unknown protocol', end - position)
+        return end
+      }
+    }
+  }
+
+  private read(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): number {
+    const { at, context } = this
+    const dissector = c.dissector!
+    const fromClient = half === c.client
+    let position = start
+    while (position < end) {
+      this.aim(c, half, bytes, position, end)
+      const awaited = fromClient ? null : this.awaited(c, (half.next - (end - position)) | 0)
+      context.awaited = awaited === null ? undefined : awaited.memo
+      let message: Message | null
+      try {
+        message = dissector.read(at, context)
+      } catch (thrown) {
+        if (thrown === Incomplete) {
+          this.keepProgress(half, position)
+          if (at.committed >= 0) position = at.committed
+          this.waitForMore(half, end - position)
+          return position
+        }
+        if (!(thrown instanceof Malformed)) throw thrown
+        this.tally.skip('malformed', end - position)
+        this.lose(c, 'malformed')
+        return end
+      }
+      if (message === null) {
+        const next = at.committed >= 0 ? at.committed : at.position
+        if (at.committed >= 0) this.keepProgress(half, position)
+        else this.count(c, this.takeSize(half, next - position))
+        if (next === position) {
+          this.waitForMore(half, end - position)
+          return position
+        }
+        position = next
+        continue
+      }
+      const size = this.takeSize(half, at.position - position)
+      position = at.position
+      half.reread = 0
+      this.count(c, size)
+      this.deliver(c, half, message, size, awaited)
+      this.beginMessage(half)
+      if (c.dissector !== dissector || c.unknown) return position
+    }
+    return position
+  }
+
+  /** The request that the answer at sequence number `start` is for. */
+  private awaited(c: Connection, start: number): Request | null {
+    const { waiting } = c
+    if (waiting === null || c.dissector!.keyed === true) return null
+    for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start)) this.writeAlone(c, lost, MISSED)
+    return waiting.next(start)
+  }
+
+  private aim(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
+    const { at, context } = this
+    at.bytes = bytes
+    at.position = start
+    at.end = end
+    at.whole = c.transport === 'udp'
+    at.progress = half.progress
+    at.committed = -1
+    context.state = c.state
+    context.from = half === c.client ? 'client' : 'server'
+    context.transport = c.transport
+    context.port = c.serverPort
+    context.hinted = c.hinted
+    context.out.length = 0
+  }
+
+  private keepProgress(half: Half, from: number): void {
+    const { at } = this
+    if (at.committed < 0) return
+    const read = at.committed - from
+    half.progress = at.progress
+    this.held += at.weight - half.weight
+    half.weight = at.weight
+    half.size += read
+    this.tally.parsed += read
+    half.reread = 0
+  }
+
+  /** The size of the message that ends here, `last` bytes of which were not committed before. */
+  private takeSize(half: Half, last: number): number {
+    const size = half.size + last
+    this.tally.parsed += last
+    half.size = 0
+    this.forget(half)
+    return size
+  }
+
+  private count(c: Connection, size: number): void {
+    this.tally.protocol(c.dissector!.name).bytes += size
+  }
+
+  private waitForMore(half: Half, size: number): void {
+    half.reread += size
+    half.wanted = size > EAGER || half.reread > MAX_REREAD ? size + (size >> 3) + 1 : 0
+  }
+
+  private beginMessage(half: Half): void {
+    half.seconds = this.seconds
+    half.nanoseconds = this.nanoseconds
+    half.ack = this.ack
+  }
+
+  private hold(half: Half, bytes: Uint8Array, start: number, end: number): void {
+    const size = end - start
+    const waiting = half.heldEnd - half.heldStart
+    if (half.held === null) {
+      half.held = new Uint8Array(Math.max(2048, size * 2))
+      half.heldStart = 0
+      half.heldEnd = 0
+    } else if (half.heldEnd + size > half.held.length) {
+      if ((waiting + size) * 2 > half.held.length) {
+        const larger = new Uint8Array((waiting + size) * 2)
+        larger.set(half.held.subarray(half.heldStart, half.heldEnd))
+        half.held = larger
+      } else half.held.copyWithin(0, half.heldStart, half.heldEnd)
+      half.heldStart = 0
+      half.heldEnd = waiting
+    }
+    half.held.set(bytes.subarray(start, end), half.heldEnd)
+    half.heldEnd += size
+    this.held += size
+  }
+
+  private forget(half: Half): void {
+    half.progress = null
+    this.held -= half.weight
+    half.weight = 0
+  }
+
+  private drop(half: Half, cause: SkipCause): void {
+    this.forget(half)
+    half.size = 0
+    half.wanted = 0
+    half.reread = 0
+    if (half.held === null) return
+    this.tally.skip(cause, half.heldEnd - half.heldStart)
+    this.held -= half.heldEnd - half.heldStart
+    half.held = null
+  }
+
+  // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private deliver(c: Connection, half: Half, message: Message, size: number, awaited: Request | null): void {
+    if (message.kind === 'request') this.deliverRequest(c, half, message, size)
+    else if (message.kind === 'response') this.deliverAnswer(c, half, message, size, awaited)
+    else {
+      const tally = this.tally.protocol(c.dissector!.name)
+      tally.items++
+      tally.events++
+      this.writer.write(c, null, null, message.body, message.error ?? null, half.seconds, half.nanoseconds, -1)
+    }
+    if (message.becomes !== undefined) this.become(c, message.becomes)
+  }
+
+  private deliverRequest(c: Connection, half: Half, message: Message, size: number): void {
+    const { body } = message
+    const alone = message.unanswered === true
+    const request: Request = {
+      body: body instanceof Written && !alone ? this.slab.keep(body) : body,
+      size,
+      seconds: half.seconds,
+      nanoseconds: half.nanoseconds,
+      key: message.key,
+      memo: message.memo,
+      ack: half.ack,
+      exact: false,
+      version: message.version,
+      failed: message.failed === true,
+      error: message.error ?? null,
+      answers: 0,
+    }
+    if (alone) {
+      this.writeAlone(c, request, null)
+      return
+    }
+    c.waiting ??= new Waiting()
+    const { waiting } = c
+    if (c.transport === 'tcp' && c.dissector!.keyed !== true) {
+      if (!c.pipelined && waiting.count > 0 && this.sentAhead(c, waiting, request)) {
+        c.pipelined = true
+        // Then there may have been others before the first one that we know of.
+        if (waiting.queue.some(other => other.exact)) {
+          this.abandon(c, MISSED)
+          half.exact = true
+        }
+      }
+      if (half.exact) {
+        if (c.pipelined && this.seconds - Math.max(half.lastSeconds, c.peer(half).lastSeconds) < QUIET) {
+          this.writeAlone(c, request, MISSED)
+          return
+        }
+        half.exact = false
+        request.exact = true
+      }
+    }
+    if (waiting.count >= MAX_WAITING) {
+      this.tally.limit('waiting requests')
+      this.writeAlone(c, request, MISSED)
+      this.lose(c, 'over a limit')
+      return
+    }
+    waiting.queue.push(request)
+  }
+
+  /** Sent although the answer to the request before it had not come: everything the client had seen, we have seen. */
+  private sentAhead(c: Connection, waiting: Waiting, request: Request): boolean {
+    const server = c.peer(c.client!)
+    return waiting.queue.at(-1)!.ack === request.ack || (server.begun && server.synced && ((request.ack - server.next) | 0) <= 0)
+  }
+
+  private deliverAnswer(c: Connection, half: Half, message: Message, size: number, awaited: Request | null): void {
+    const keyed = c.dissector!.keyed === true
+    const more = message.more === true
+    let request = awaited
+    if (keyed) request = c.waiting === null ? null : more ? c.waiting.peek(message.key) : c.waiting.take(message.key)
+    else if (request !== null && !more) c.waiting!.queue.shift()
+    const tally = this.tally.protocol(c.dissector!.name)
+    tally.items++
+    if (message.failed === true) tally.failed++
+    const answer = { body: message.body, size, failed: message.failed === true, version: message.version }
+    if (request === null) {
+      tally.halfPairs++
+      this.writer.write(c, null, answer, null, message.error ?? NO_REQUEST, half.seconds, half.nanoseconds, -1)
+      return
+    }
+    tally.pairs++
+    request.answers++
+    const elapsed = (this.seconds - request.seconds) * 1e9 + this.nanoseconds - request.nanoseconds
+    this.writer.write(
+      c,
+      request,
+      answer,
+      null,
+      message.error ?? request.error,
+      request.seconds,
+      request.nanoseconds,
+      Math.max(0, elapsed),
+    )
+  }
+
+  /** A request that has no answer, or none that is certain. */
+  private writeAlone(c: Connection, request: Request, error: ItemError | null): void {
+    if (request.answers > 0) return
+    const tally = this.tally.protocol(c.dissector!.name)
+    tally.items++
+    tally.halfPairs++
+    this.writer.write(c, request, null, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
+  }
+
+  private abandon(c: Connection, error: ItemError): void {
+    if (c.waiting === null || c.waiting.count === 0) return
+    for (const request of c.waiting.clear()) this.writeAlone(c, request, error)
+  }
+
+  /** The dissector's last word on a side that ended within a message. */
+  private conclude(c: Connection, half: Half, why: Ending): void {
+    const { dissector } = c
+    if (dissector?.end === undefined) return
+    const bytes = half.held ?? NOTHING
+    const start = half.held === null ? 0 : half.heldStart
+    const end = half.held === null ? 0 : half.heldEnd
+    const awaited = half === c.client ? null : this.awaited(c, (half.next - (end - start)) | 0)
+    this.aim(c, half, bytes, start, end)
+    this.context.awaited = awaited === null ? undefined : awaited.memo
+    let message: Message | null
+    try {
+      message = dissector.end(this.at, this.context, why)
+    } catch (thrown) {
+      if (thrown === Incomplete || thrown instanceof Malformed) return
+      throw thrown
+    }
+    if (message === null) return
+    const size = this.takeSize(half, this.at.position - start)
+    this.held -= this.at.position - start
+    half.heldStart = this.at.position
+    if (half.heldStart >= half.heldEnd) half.held = null
+    this.count(c, size)
+    this.deliver(c, half, message, size, awaited)
+  }
+
+  private become(c: Connection, name: string): void {
+    this.abandon(c, NO_ANSWER)
+    c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => d.name === name) ?? null)
+    c.prefix = null
+    c.attempts = 0
+    c.unknown = name !== 'unknown' && c.dissector === null
+    c.state = c.dissector?.open?.()
+  }
+
+  // ── losing and finding the way ──────────────────────────────────────────────────────────────────────────────────
+
+  /** Nothing of this connection is believed until its client begins a message that is recognised. */
+  private lose(c: Connection, cause: SkipCause): void {
+    if (c.dissector === null || ++c.malformed >= MAX_MALFORMED) {
+      this.abandon(c, MISSED)
+      this.drop(c.forth, cause)
+      this.drop(c.back, cause)
+      c.unknown = true
+      return
+    }
+    this.unsync(c, c.forth)
+    this.unsync(c, c.back)
+    this.abandon(c, MISSED)
+    c.state = c.dissector.open?.()
+  }
+
+  private unsync(c: Connection, half: Half): void {
+    if (c.dissector !== null && half.synced && (half.held !== null || half.progress !== null)) {
+      // The message in hand ends here, as far as it was captured.
+      this.conclude(c, half, 'lost')
+    }
+    this.drop(half, 'message cut short')
+    half.synced = false
+    half.exact = true
+  }
+
+  private sync(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): boolean {
+    const side = c.side(half)
+    const seq = (half.next - (end - start)) | 0
+    const expected = side === 'server' && c.dissector!.keyed !== true && c.waiting?.queue.some(request => request.ack === seq)
+    if (!expected && this.probe(c, c.dissector!, side, c.serverPort, c.hinted, bytes, start, end) !== 'yes') return false
+    half.synced = true
+    if (side === 'server') for (const request of c.waiting?.queue ?? []) request.exact = true
+    return true
+  }
+
+  // ── finding the protocol ────────────────────────────────────────────────────────────────────────────────────────
+
+  private detect(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): 'yes' | 'no' | 'more' {
+    if (half.rejected) return 'no'
+    const sides = c.client === null ? this.likelySides(c, half) : c.client === half ? CLIENT : SERVER
+    let open = false
+    for (const hinted of HINTS)
+      for (const side of sides) {
+        const port = half === c.forth === (side === 'client') ? c.otherPort : c.port
+        for (const d of this.dissectors) {
+          if (d.ports.includes(port) !== hinted || !d.transports.includes(c.transport)) continue
+          const answer = this.probe(c, d, side, port, hinted, bytes, start, end)
+          if (answer === 'more') open = true
+          if (answer !== 'yes') continue
+          c.dissector = d
+          c.hinted = hinted
+          c.client = side === 'client' ? half : c.peer(half)
+          c.state = d.open?.()
+          if (c.midstream) {
+            half.synced = true
+            half.exact = true
+            c.peer(half).synced = false
+            c.peer(half).exact = true
+          }
+          return 'yes'
+        }
+      }
+    if (open && end - start < MAX_PROBED) return 'more'
+    this.reject(c, half)
+    return 'no'
+  }
+
+  /** Of an end whose role is not known: the end with the smaller port is more often the server. */
+  private likelySides(c: Connection, half: Half): readonly Side[] {
+    const [own, other] = half === c.forth ? [c.port, c.otherPort] : [c.otherPort, c.port]
+    return own < other ? SERVER_FIRST : CLIENT_FIRST
+  }
+
+  private probe(
+    c: Connection,
+    d: Dissector,
+    side: Side,
+    port: number,
+    hinted: boolean,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): 'yes' | 'no' | 'more' {
+    const { at, context } = this
+    at.bytes = bytes
+    at.position = start
+    at.end = end
+    at.whole = c.transport === 'udp'
+    at.progress = null
+    context.state = c.state
+    context.from = side
+    context.transport = c.transport
+    context.port = port
+    context.hinted = hinted
+    try {
+      return d.probe(at, side, context) ? 'yes' : 'no'
+    } catch (thrown) {
+      if (thrown === Incomplete) return 'more'
+      if (thrown instanceof Malformed) return 'no'
+      throw thrown
+    }
+  }
+
+  /** In mid-stream the next segment may be the first of a message; a beginning that was seen and is nobody's settles it. */
+  private reject(c: Connection, half: Half): void {
+    c.attempts++
+    if (c.midstream || c.transport === 'udp') c.unknown = c.attempts >= MAX_ATTEMPTS
+    else {
+      half.rejected = true
+      c.unknown = half === c.client || c.peer(half).rejected
+    }
+    if (c.unknown) this.drop(c.peer(half), 'unknown protocol')
+  }
+}
+
+const NOTHING = new Uint8Array(0)
+const HINTS = [true, false]
+const MISSED: ItemError = { type: 'pair-not-found', msg: 'packets are missing: which answer belongs to it is not certain' }
+const NO_ANSWER: ItemError = { type: 'timeout', msg: 'no answer came' }
+const NO_REQUEST: ItemError = { type: 'pair-not-found', msg: 'the request was not captured' }
+
+function unanswered(c: Connection, why: Ending): ItemError {
+  if (why === 'reset') return { type: 'connection', msg: `reset by the ${c.reset ?? 'other side'} before the answer` }
+  if (why === 'closed') return { type: 'connection', msg: 'closed before the answer' }
+  if (why === 'idle') return NO_ANSWER
+  return { type: 'pair-not-found', msg: 'the capture ends before the answer' }
+}

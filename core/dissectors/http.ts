@@ -1,0 +1,512 @@
+/**
+ * HTTP/1.0 and 1.1 (RFC 9110, RFC 9112; RFC 1945).
+ *
+ *   request  = method SP target SP "HTTP/1.1" CRLF  *( name ":" value CRLF )  CRLF  [ body ]
+ *   response = "HTTP/1.1" SP status SP [ reason ] CRLF  *( name ":" value CRLF )  CRLF  [ body ]
+ *
+ * Answers come in the order of their requests. Nothing but the request's method tells whether an answer has a body.
+ */
+import { type Cursor, Incomplete, indexOf, Malformed, utf8 } from '../cursor.ts'
+import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
+import type { ItemError } from '../item.ts'
+import { constant, type JsonWriter, Written } from '../json-writer.ts'
+import { Body, decode, type Framing, writeNoText, writeText } from './http/body.ts'
+import { parseCookies, parseForm, parseMultipart, parseQuery, parseSetCookies } from './http/forms.ts'
+import { Head, isToken, MAX_HEAD } from './http/head.ts'
+
+interface State {
+  /** Heads of 1xx answers, which belong to the final one. */
+  interim: string[]
+}
+
+export const dissector: Dissector<State> = {
+  name: 'http',
+  title: 'Hypertext Transfer Protocol',
+  abbr: 'HTTP',
+  version: '1.1',
+  color: '#326de6',
+  reference: 'https://www.rfc-editor.org/rfc/rfc9112',
+  transports: ['tcp'],
+  ports: [80, 443, 8080],
+  priority: 0,
+  open: () => ({ interim: [] }),
+  probe,
+  read: (at, ctx) => {
+    const pending = at.progress as Pending | null
+    if (pending !== null) return goOn(at, ctx, pending)
+    return ctx.from === 'client' ? readRequest(at, ctx) : readResponse(at, ctx)
+  },
+  end,
+  bridge: (length, progress) => (progress as Pending).body.bridge(length),
+  summarize: (request, response) => ({
+    method: request?.method ?? '',
+    summary: request?.path ?? '',
+    status: response === null ? '' : String(response.status),
+  }),
+}
+
+/** A message whose head has been read and whose body has not ended: what is committed between segments. */
+interface Pending {
+  head: Head
+  /** The JSON written so far. */
+  text: Uint8Array
+  body: Body
+  headSize: number
+  /** Of a request. */
+  method: string
+  /** Of a response; 0 for a request. */
+  status: number
+  version: string
+}
+
+// ── detection ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const MAX_METHOD = 24
+const VERSION = constant('HTTP/1.')
+
+function probe(at: Cursor, from: Side): boolean {
+  const { bytes, position, end } = at
+  if (from === 'server') {
+    for (let i = 0; i < VERSION.length; i++) if (at.peek(i) !== VERSION[i]) return false
+    return isDigit(at.peek(7)) && at.peek(8) === 32 && isDigit(at.peek(9)) && isDigit(at.peek(10)) && isDigit(at.peek(11))
+  }
+  let p = position
+  while (p < end && (bytes[p] === 13 || bytes[p] === 10)) p++
+  let q = p
+  while (q < end && isToken(bytes[q]!)) q++
+  if (q - p > MAX_METHOD || (q < end && (q === p || bytes[q] !== 32))) return false
+  const line = at.lineEnd(MAX_HEAD)
+  return versionBefore(bytes, q, bytes[line - 1] === 13 ? line - 1 : line) !== ''
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= 48 && byte <= 57
+}
+
+/** `1.0` or `1.1`, if ` HTTP/1.x` stands right before `end`. */
+function versionBefore(b: Uint8Array, start: number, end: number): string {
+  const p = end - 9
+  if (p < start || b[p] !== 32) return ''
+  for (let i = 0; i < VERSION.length; i++) if (b[p + 1 + i] !== VERSION[i]) return ''
+  return minor(b[end - 1]!)
+}
+
+function minor(byte: number): string {
+  return byte === 49 ? '1.1' : byte === 48 ? '1.0' : isDigit(byte) ? `1.${byte - 48}` : ''
+}
+
+// ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const METHOD = constant('{"method":"')
+const URL = constant('","url":')
+const TARGET = constant(',"targetUri":')
+const PATH = constant(',"path":')
+const SEGMENTS = constant(',"pathSegments":')
+const QUERY = constant(',"queryString":')
+const REQUEST_VERSION = constant(',"httpVersion":"HTTP/')
+const HEADERS = constant('","headers":')
+const COOKIES = constant(',"cookies":')
+const EMPTY = constant('{}')
+const HEADERS_SIZE = constant(',"headersSize":')
+const BODY_SIZE = constant(',"bodySize":')
+const NO_POST_DATA = constant(',"postData":null}')
+const POST_DATA = constant(',"postData":{"mimeType":')
+const PARAMS = constant(',"params":')
+const TRAILERS = constant(',"trailers":')
+const NO_PARAMS = constant(',"params":[],')
+const COMMA = 44
+const CLOSE = 125
+
+function readRequest(at: Cursor, ctx: Context<State>): Message | null {
+  const { bytes: b, position: begin, end } = at
+  let p = begin
+  // RFC 9112, 2.2: empty lines before a request are ignored.
+  while (p < end && (b[p] === 13 || b[p] === 10)) p++
+  if (p === end) {
+    at.position = end
+    return null
+  }
+  const line = lineEnd(at, p)
+  const lineLast = b[line - 1] === 13 ? line - 1 : line
+  let q = p
+  while (isToken(b[q]!)) q++
+  const version = versionBefore(b, q, lineLast)
+  if (q === p || b[q] !== 32 || version === '') throw new Malformed('expected METHOD target HTTP/1.x')
+  const { out } = ctx
+  const method = methodName(b, p, q)
+  out.raw(METHOD)
+  out.ascii(method)
+  out.raw(URL)
+  writeTarget(out, b, q + 1, lineLast - 9, method)
+  out.raw(REQUEST_VERSION)
+  out.ascii(version)
+  out.raw(HEADERS)
+  const head = new Head()
+  const headEnd = head.fields(b, line + 1, end, out)
+  if (headEnd < 0) throw tooLong(end - begin)
+  out.raw(COOKIES)
+  if (head.cookies === null) out.raw(EMPTY)
+  else out.value(parseCookies(head.cookies))
+  const framing: Framing = head.chunked ? 'chunked' : head.length > 0 ? 'length' : 'none'
+  return withBody(at, ctx, head, framing, headEnd, headEnd - begin, method, 0, version)
+}
+
+function writeTarget(out: JsonWriter, b: Uint8Array, start: number, end: number, method: string): void {
+  const from = out.length
+  out.string(b, start, end)
+  const to = out.length
+  out.raw(TARGET)
+  out.repeat(from, to)
+  // A leading slash and a JSON text as long as the target: nothing in it had to be escaped.
+  if (b[start] !== 47 || to - from !== end - start + 2) return writeOddTarget(out, utf8(b, start, end), method)
+  let question = start
+  while (question < end && b[question] !== 63) question++
+  out.raw(PATH)
+  out.repeat(from, from + 1 + question - start)
+  out.byte(34)
+  out.raw(SEGMENTS)
+  out.byte(91)
+  for (let p = start; p < question; ) {
+    let next = p + 1
+    while (next < question && b[next] !== 47) next++
+    if (p > start) out.byte(COMMA)
+    out.byte(34)
+    out.repeat(from + 2 + p - start, from + 1 + next - start)
+    out.byte(34)
+    p = next
+  }
+  out.byte(93)
+  out.raw(QUERY)
+  writeQuery(out, b, question + 1, end, from + 2 + question - start)
+}
+
+/** `written` is where the query's own text stands in `out` already. */
+function writeQuery(out: JsonWriter, b: Uint8Array, start: number, end: number, written: number): void {
+  const begin = out.length
+  out.byte(123)
+  let seen = 0
+  for (let p = start; p < end; ) {
+    let hash = 0
+    let q = p
+    while (q < end && b[q] !== 61 && b[q] !== 38) hash = (Math.imul(hash, 31) + b[q++]!) | 0
+    let last = q
+    let odd = q === p || b[q] !== 61
+    while (last < end && b[last] !== 38) {
+      if (b[last] === 37 || b[last] === 43) odd = true
+      last++
+    }
+    for (let i = p; i < q; i++) if (b[i] === 37 || b[i] === 43) odd = true
+    const bit = 1 << (hash & 31)
+    if (odd || (seen & bit) !== 0) {
+      out.length = begin
+      out.value(parseQuery(utf8(b, start, end)))
+      return
+    }
+    seen |= bit
+    if (p > start) out.byte(COMMA)
+    out.byte(34)
+    out.repeat(written + p - start, written + q - start)
+    out.byte(34)
+    out.byte(58)
+    out.byte(34)
+    out.repeat(written + q + 1 - start, written + last - start)
+    out.byte(34)
+    p = last + 1
+  }
+  out.byte(CLOSE)
+}
+
+/** Absolute form, authority form, `*`, or something that needs escaping (RFC 9112, 3.2). */
+function writeOddTarget(out: JsonWriter, target: string, method: string): void {
+  let path = target
+  const absolute = /^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i.exec(target)
+  if (absolute !== null) path = target.slice(absolute[0].length) || '/'
+  const question = method === 'CONNECT' ? -1 : path.indexOf('?')
+  const query = question < 0 ? '' : path.slice(question + 1)
+  if (question >= 0) path = path.slice(0, question)
+  out.raw(PATH)
+  out.value(path)
+  out.raw(SEGMENTS)
+  out.value(path.startsWith('/') ? path.slice(1).split('/') : [path])
+  out.raw(QUERY)
+  out.value(parseQuery(query))
+}
+
+// ── responses ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const STATUS = constant('{"status":')
+const STATUS_TEXT = constant(',"statusText":')
+const RESPONSE_VERSION = constant(',"httpVersion":"HTTP/')
+const CONTENT = constant(',"content":{"size":')
+const MIME_TYPE = constant(',"mimeType":')
+const REDIRECT = constant(',"redirectURL":')
+const INTERIM = constant(',"interim":')
+
+function readResponse(at: Cursor, ctx: Context<State>): Message | null {
+  const { bytes: b, position: begin, end } = at
+  const line = lineEnd(at, begin)
+  const last = b[line - 1] === 13 ? line - 1 : line
+  for (let i = 0; i < VERSION.length; i++) if (b[begin + i] !== VERSION[i]) throw new Malformed('expected HTTP/1.x and a status')
+  const version = minor(b[begin + 7]!)
+  const status = (b[begin + 9]! - 48) * 100 + (b[begin + 10]! - 48) * 10 + b[begin + 11]! - 48
+  if (version === '' || last < begin + 12 || b[begin + 8] !== 32 || !(status >= 100 && status <= 999) || (last > begin + 12 && b[begin + 12] !== 32))
+    throw new Malformed('expected HTTP/1.x and a status of three digits')
+  const { out, state } = ctx
+  out.raw(STATUS)
+  out.integer(status)
+  out.raw(STATUS_TEXT)
+  if (last > begin + 13) out.string(b, begin + 13, last)
+  else out.ascii('""')
+  out.raw(RESPONSE_VERSION)
+  out.ascii(version)
+  out.raw(HEADERS)
+  const head = new Head()
+  const headEnd = head.fields(b, line + 1, end, out)
+  if (headEnd < 0) throw tooLong(end - begin)
+  if (status < 200 && status !== 101) {
+    out.byte(CLOSE)
+    at.position = headEnd
+    state.interim.push(Buffer.from(out.bytes.buffer, out.bytes.byteOffset, out.length).toString())
+    return null
+  }
+  out.raw(COOKIES)
+  if (head.setCookies === null) out.raw(EMPTY)
+  else out.value(parseSetCookies(head.setCookies))
+  if (state.interim.length > 0) {
+    out.raw(INTERIM)
+    out.ascii(`[${state.interim.join(',')}]`)
+  }
+  const framing = responseFraming(at, head, headEnd, status, ctx.awaited as string | undefined)
+  return withBody(at, ctx, head, framing, headEnd, headEnd - begin, (ctx.awaited as string | undefined) ?? '', status, version)
+}
+
+/** RFC 9112, 6.3. */
+function responseFraming(at: Cursor, head: Head, headEnd: number, status: number, method: string | undefined): Framing {
+  if (method === 'HEAD' || status < 200 || status === 204 || status === 304 || (method === 'CONNECT' && status < 300)) return 'none'
+  if (head.chunked) return 'chunked'
+  if (head.length === 0) return 'none'
+  if (head.length < 0) return 'close'
+  // The request was not seen and may have been a HEAD: then the next answer follows at once.
+  if (method === undefined && startsWith(at.bytes, headEnd, at.end, VERSION)) return 'none'
+  return 'length'
+}
+
+function startsWith(b: Uint8Array, start: number, end: number, text: Uint8Array): boolean {
+  if (end - start < text.length) return false
+  for (let i = 0; i < text.length; i++) if (b[start + i] !== text[i]) return false
+  return true
+}
+
+// ── bodies ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function withBody(
+  at: Cursor,
+  ctx: Context<State>,
+  head: Head,
+  framing: Framing,
+  headEnd: number,
+  headSize: number,
+  method: string,
+  status: number,
+  version: string,
+): Message | null {
+  const { out } = ctx
+  if (framing === 'none' || (framing === 'length' && at.end - headEnd >= head.length)) {
+    const bodyEnd = framing === 'none' ? headEnd : headEnd + head.length
+    const size = bodyEnd - headEnd
+    const kept = Math.min(size, ctx.keep)
+    const written = writeEnd(out, head, at.bytes, headEnd, headEnd + kept, kept < size, size, headSize, null, status, ctx.keep > 0)
+    at.position = bodyEnd
+    return message(ctx, written, head, method, status, version, null)
+  }
+  at.position = headEnd
+  const body = new Body(framing, head.length, ctx.keep)
+  const ended = body.read(at)
+  if (ended) return finish(ctx, { head, text: NOTHING, body, headSize, method, status, version }, null)
+  at.commit({ head, text: out.bytes.slice(0, out.length), body, headSize, method, status, version } satisfies Pending, body.weight)
+  return null
+}
+
+/** More bytes of a body. */
+function goOn(at: Cursor, ctx: Context<State>, pending: Pending): Message | null {
+  if (pending.body.read(at)) {
+    ctx.out.raw(pending.text)
+    return finish(ctx, pending, null)
+  }
+  at.commit(pending, pending.body.weight)
+  return null
+}
+
+function end(at: Cursor, ctx: Context<State>, why: Ending): Message | null {
+  const pending = at.progress as Pending | null
+  if (pending === null) return null
+  const { body } = pending
+  ctx.out.raw(pending.text)
+  if (body.framing === 'close' && why === 'closed') return finish(ctx, pending, null)
+  const found = body.framing === 'length' ? `${body.size} of ${body.size + body.remaining} bytes` : `${body.size} bytes`
+  const type = why === 'lost' || why === 'capture-ended' ? 'dissection' : 'connection'
+  return finish(ctx, pending, { type, msg: `the body ends early, after ${found}: ${ENDINGS[why]}` })
+}
+
+const ENDINGS: Record<Ending, string> = {
+  closed: 'the connection was closed',
+  reset: 'the connection was reset',
+  lost: 'packets are missing from the capture',
+  idle: 'nothing more came',
+  'capture-ended': 'the capture ends here',
+}
+
+function finish(ctx: Context<State>, pending: Pending, error: ItemError | null): Message {
+  const { head, body, headSize, method, status, version } = pending
+  const { content } = body
+  const written = writeEnd(
+    ctx.out,
+    head,
+    content,
+    0,
+    content.length,
+    body.cut || error !== null,
+    body.size,
+    headSize,
+    body.trailers,
+    status,
+    ctx.keep > 0,
+  )
+  if (error === null && body.missing > 0)
+    error = { type: 'dissection', msg: `${body.missing} bytes of the body are missing from the capture` }
+  return message(ctx, written, head, method, status, version, error)
+}
+
+/** The part of the JSON that can be written only when the body has ended. */
+function writeEnd(
+  out: JsonWriter,
+  head: Head,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  cut: boolean,
+  size: number,
+  headSize: number,
+  trailers: string | null,
+  status: number,
+  wanted: boolean,
+): Written {
+  let span: [number, number] | null = null
+  let content: Uint8Array | null = null
+  if (wanted && head.codings !== null && end > start) {
+    content = decode(b.subarray(start, end), head.codings)
+    if (content !== null && content.length > MAX_TEXT) {
+      content = content.subarray(0, MAX_TEXT)
+      cut = true
+    }
+  }
+  if (status === 0) {
+    out.raw(HEADERS_SIZE)
+    out.integer(headSize)
+    out.raw(BODY_SIZE)
+    out.integer(size)
+    if (trailers !== null) {
+      out.raw(TRAILERS)
+      out.ascii(trailers)
+    }
+    if (size === 0) out.raw(NO_POST_DATA)
+    else {
+      out.raw(POST_DATA)
+      out.value(head.contentType)
+      writeParameters(out, head, content ?? b.subarray(start, end), wanted)
+      if (!wanted) writeNoText(out)
+      else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+      out.byte(CLOSE)
+      out.byte(CLOSE)
+    }
+  } else {
+    out.raw(CONTENT)
+    out.integer(content === null ? size : content.length)
+    out.raw(MIME_TYPE)
+    out.value(head.contentType)
+    out.byte(COMMA)
+    if (!wanted) writeNoText(out)
+    else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+    out.byte(CLOSE)
+    out.raw(REDIRECT)
+    out.value(head.location)
+    out.raw(HEADERS_SIZE)
+    out.integer(headSize)
+    out.raw(BODY_SIZE)
+    out.integer(size)
+    if (trailers !== null) {
+      out.raw(TRAILERS)
+      out.ascii(trailers)
+    }
+    out.byte(CLOSE)
+  }
+  const written = out.since(0)
+  if (span !== null && size > 0) {
+    written.bodyStart = span[0]
+    written.bodyEnd = span[1]
+  }
+  return written
+}
+
+/** What a body may be after decoding; the rest is left out and marked. */
+const MAX_TEXT = 1 << 20
+
+function writeParameters(out: JsonWriter, head: Head, body: Uint8Array, wanted: boolean): void {
+  if (!wanted || !/^(application\/x-www-form-urlencoded|multipart\/form-data)\b/i.test(head.contentType)) {
+    out.raw(NO_PARAMS)
+    return
+  }
+  out.raw(PARAMS)
+  const parameters = /^multipart/i.test(head.contentType) ? parseMultipart(body, head.contentType) : parseForm(utf8(body, 0, body.length))
+  out.value(parameters)
+  out.byte(COMMA)
+}
+
+function message(
+  ctx: Context<State>,
+  body: Written,
+  head: Head,
+  method: string,
+  status: number,
+  version: string,
+  error: ItemError | null,
+): Message {
+  const made: Message = { kind: status === 0 ? 'request' : 'response', body, version }
+  if (error !== null) made.error = error
+  if (status === 0) made.memo = method
+  else {
+    if (ctx.state.interim.length > 0) ctx.state.interim = []
+    if (status >= 400) made.failed = true
+    if (status === 101) made.becomes = UPGRADES[head.upgrade.split(/[,/ ]/, 1)[0]!] ?? head.upgrade
+    else if (method === 'CONNECT' && status < 300) made.becomes = 'unknown'
+  }
+  return made
+}
+
+/** Upgrade tokens whose protocol has another name here. */
+const UPGRADES: Record<string, string> = { h2c: 'http2' }
+
+const NOTHING = new Uint8Array(0)
+
+const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'OPTIONS', 'PATCH', 'CONNECT', 'TRACE']
+
+/** The usual ones without making a string. */
+function methodName(b: Uint8Array, start: number, end: number): string {
+  for (const method of METHODS) {
+    if (method.length !== end - start || method.charCodeAt(0) !== b[start]) continue
+    let i = 1
+    while (i < method.length && method.charCodeAt(i) === b[start + i]) i++
+    if (i === method.length) return method
+  }
+  return utf8(b, start, end)
+}
+
+function lineEnd(at: Cursor, from: number): number {
+  const found = indexOf(at.bytes, 10, from, at.end)
+  if (found < 0) throw tooLong(at.end - from)
+  return found
+}
+
+function tooLong(size: number): unknown {
+  return size > MAX_HEAD ? new Malformed(`expected a head of at most ${MAX_HEAD} bytes`) : Incomplete
+}

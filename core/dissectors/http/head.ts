@@ -1,0 +1,304 @@
+/**
+ * The head of an HTTP/1 message, read and written as JSON in one pass (RFC 9112, sections 2 to 5; RFC 9110, 5).
+ *
+ *   field-line = field-name ":" OWS field-value OWS CRLF      ...      CRLF
+ */
+import { indexOf, Malformed } from '../../cursor.ts'
+import type { JsonWriter } from '../../json-writer.ts'
+
+/** Servers refuse heads of 8 to 64 KiB; beyond this it is no head. */
+export const MAX_HEAD = 262_144
+const MAX_FIELDS = 2000
+
+/** tchar of RFC 9110, 5.6.2. */
+const TOKEN = new Uint8Array(256)
+for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+  TOKEN[char.charCodeAt(0)] = 1
+
+/** 0: copied into a JSON string as it is. */
+const PLAIN = new Uint8Array(256).fill(1)
+for (let i = 0x20; i < 0x7f; i++) if (i !== 0x22 && i !== 0x5c) PLAIN[i] = 0
+PLAIN[9] = 2
+
+export function isToken(byte: number): boolean {
+  return TOKEN[byte] === 1
+}
+
+function hashOf(name: string): number {
+  let h = 0
+  for (let i = 0; i < name.length; i++) h = (Math.imul(h, 31) + (name.charCodeAt(i) | 0x20)) | 0
+  return h
+}
+
+const CONTENT_LENGTH = hashOf('content-length')
+const CONTENT_TYPE = hashOf('content-type')
+const CONTENT_ENCODING = hashOf('content-encoding')
+const TRANSFER_ENCODING = hashOf('transfer-encoding')
+const UPGRADE = hashOf('upgrade')
+const COOKIE = hashOf('cookie')
+const SET_COOKIE = hashOf('set-cookie')
+const LOCATION = hashOf('location')
+
+/** What the fields of one head say about its message. */
+export class Head {
+  /** Content-Length; -1 without one. */
+  length = -1
+  chunked = false
+  /** Content-Encoding and the codings of Transfer-Encoding other than chunked, in the order they were applied. */
+  codings: string[] | null = null
+  contentType = ''
+  upgrade = ''
+  location = ''
+  cookies: string[] | null = null
+  setCookies: string[] | null = null
+
+  /**
+   * Reads field lines from `p` on and writes them as a JSON object, repeated names joined by ",".
+   * Returns the index behind the empty line, -1 if it has not come.
+   */
+  fields(b: Uint8Array, p: number, end: number, out: JsonWriter): number {
+    const begin = out.length
+    const first = p
+    let seen = 0
+    let count = 0
+    out.byte(123)
+    for (;;) {
+      if (p >= end) return -1
+      const start = p
+      let code = b[p]!
+      if (code === 13 || code === 10) {
+        if (code === 13) {
+          if (p + 1 >= end) return -1
+          if (b[p + 1] !== 10) throw new Malformed(`expected LF after CR, found byte ${b[p + 1]}`)
+          p++
+        }
+        out.byte(125)
+        return p + 1
+      }
+      if (code === 32 || code === 9) {
+        if (count === 0) throw new Malformed('expected a field name, found white space')
+        p = this.fold(b, p, end, out)
+        if (p < 0) return -1
+        continue
+      }
+      if (++count > MAX_FIELDS) throw new Malformed(`expected at most ${MAX_FIELDS} fields`)
+      let hash = 0
+      while (TOKEN[code] === 1) {
+        hash = (Math.imul(hash, 31) + (code | 0x20)) | 0
+        if (++p >= end) return -1
+        code = b[p]!
+      }
+      const nameEnd = p
+      // White space before the colon is against the RFC and seen in the wild.
+      while (code === 32 || code === 9) {
+        if (++p >= end) return -1
+        code = b[p]!
+      }
+      if (code !== 58 || nameEnd === start) throw new Malformed(`expected a field name and a colon, found byte ${code}`)
+      const bit = 1 << (hash & 31)
+      if ((seen & bit) !== 0 && repeats(b, first, start, nameEnd)) {
+        out.length = begin
+        return this.fieldsMerged(b, first, end, out)
+      }
+      seen |= bit
+      out.reserve(nameEnd - start + 8)
+      const bytes = out.bytes
+      let o = out.length
+      if (count > 1) bytes[o++] = 44
+      bytes[o++] = 34
+      for (let i = start; i < nameEnd; i++) bytes[o++] = b[i]!
+      bytes[o++] = 34
+      bytes[o++] = 58
+      bytes[o++] = 34
+      out.length = o
+      p++
+      while (p < end && (b[p] === 32 || b[p] === 9)) p++
+      p = this.value(b, p, end, out, hash, nameEnd - start)
+      if (p < 0) return -1
+    }
+  }
+
+  /** The value and its closing quote. */
+  private value(b: Uint8Array, start: number, end: number, out: JsonWriter, hash: number, nameLength: number): number {
+    let p = start
+    // The value's end is not known yet: room is made as it is needed, 512 bytes at a time.
+    let bytes = out.bytes
+    let o = out.length
+    let room = bytes.length - 8
+    let plain = true
+    for (;;) {
+      if (p >= end) return -1
+      const code = b[p]!
+      if (PLAIN[code] === 0) {
+        if (o >= room) {
+          out.length = o
+          out.reserve(512)
+          bytes = out.bytes
+          room = bytes.length - 8
+        }
+        bytes[o++] = code
+        p++
+      } else if (code === 10) break
+      else {
+        if (code !== 13 || (p + 1 < end && b[p + 1] !== 10)) plain = false
+        if (code === 13 && p + 1 >= end) return -1
+        p++
+      }
+    }
+    let valueEnd = p
+    if (valueEnd > start && b[valueEnd - 1] === 13) valueEnd--
+    const trimmed = valueEnd
+    while (valueEnd > start && (b[valueEnd - 1] === 32 || b[valueEnd - 1] === 9)) valueEnd--
+    if (plain) out.length = o - (trimmed - valueEnd)
+    else this.odd(b, start, valueEnd, out)
+    out.byte(34)
+    this.take(b, start, valueEnd, hash, nameLength)
+    return p + 1
+  }
+
+  /** A value with quotes, tabs, control characters or bytes beyond ASCII. */
+  private odd(b: Uint8Array, start: number, end: number, out: JsonWriter): void {
+    const begin = out.length - 1
+    out.length = begin
+    // Values are UTF-8 today and were Latin-1 once.
+    if (!out.text(b, start, end, false)) {
+      out.length = begin
+      out.latin1(b, start, end)
+    }
+    out.length--
+  }
+
+  /** obs-fold: the line goes on with the value before it. */
+  private fold(b: Uint8Array, p: number, end: number, out: JsonWriter): number {
+    while (p < end && (b[p] === 32 || b[p] === 9)) p++
+    out.length--
+    const before = out.length
+    out.byte(32)
+    const next = this.value(b, p, end, out, 0, 0)
+    if (next < 0) out.length = before
+    return next
+  }
+
+  private fieldsMerged(b: Uint8Array, p: number, end: number, out: JsonWriter): number {
+    const merged = new Map<string, { name: string; value: string }>()
+    const lone = new Head()
+    for (;;) {
+      const lineEnd = indexOf(b, 10, p, end)
+      if (lineEnd < 0) return -1
+      let last = lineEnd
+      if (last > p && b[last - 1] === 13) last--
+      if (last === p) {
+        const all: Record<string, string> = Object.create(null)
+        for (const { name, value } of merged.values()) all[name] = value
+        out.value(all)
+        this.adopt(lone)
+        return lineEnd + 1
+      }
+      const scratch = out.length
+      // One line as a head of its own: the same reading, its name and value are then joined with their like.
+      const single = new Uint8Array(last - p + 4)
+      single.set(b.subarray(p, last))
+      single.set([13, 10, 13, 10], last - p)
+      if (b[p] === 32 || b[p] === 9) {
+        const previous = [...merged.values()].at(-1)
+        if (previous === undefined) throw new Malformed('expected a field name, found white space')
+        previous.value += ` ${Buffer.from(single).toString('latin1').trim()}`
+      } else {
+        lone.fields(single, 0, single.length, out)
+        const text = Buffer.from(out.bytes.buffer, out.bytes.byteOffset + scratch, out.length - scratch).toString()
+        out.length = scratch
+        for (const [name, value] of Object.entries<string>(JSON.parse(text))) {
+          const known = merged.get(name.toLowerCase())
+          if (known === undefined) merged.set(name.toLowerCase(), { name, value })
+          else known.value += `,${value}`
+        }
+      }
+      p = lineEnd + 1
+    }
+  }
+
+  private adopt(other: Head): void {
+    this.length = other.length
+    this.chunked = other.chunked
+    this.codings = other.codings
+    this.contentType = other.contentType
+    this.upgrade = other.upgrade
+    this.location = other.location
+    this.cookies = other.cookies
+    this.setCookies = other.setCookies
+  }
+
+  /** Notes the fields that say how to read the message. */
+  private take(b: Uint8Array, start: number, end: number, hash: number, nameLength: number): void {
+    switch (hash) {
+      case CONTENT_LENGTH:
+        if (nameLength === 14) this.takeLength(b, start, end)
+        break
+      case CONTENT_TYPE:
+        if (nameLength === 12) this.contentType = latin1(b, start, end)
+        break
+      case CONTENT_ENCODING:
+        if (nameLength === 16) this.takeCodings(latin1(b, start, end))
+        break
+      case TRANSFER_ENCODING:
+        if (nameLength === 17) this.takeCodings(latin1(b, start, end))
+        break
+      case UPGRADE:
+        if (nameLength === 7) this.upgrade = latin1(b, start, end).toLowerCase()
+        break
+      case COOKIE:
+        if (nameLength === 6) (this.cookies ??= []).push(latin1(b, start, end))
+        break
+      case SET_COOKIE:
+        if (nameLength === 10) (this.setCookies ??= []).push(latin1(b, start, end))
+        break
+      case LOCATION:
+        if (nameLength === 8) this.location = latin1(b, start, end)
+        break
+    }
+  }
+
+  private takeLength(b: Uint8Array, start: number, end: number): void {
+    let value = 0
+    for (let i = start; i < end; i++) {
+      const digit = b[i]! - 48
+      if (digit < 0 || digit > 9 || end - start > 15) return this.takeLengths(latin1(b, start, end))
+      value = value * 10 + digit
+    }
+    if (end === start || (this.length >= 0 && this.length !== value))
+      throw new Malformed(`expected one Content-Length, found ${this.length} and ${value}`)
+    this.length = value
+  }
+
+  /** RFC 9112, 6.3: a list of equal values counts as one. */
+  private takeLengths(text: string): void {
+    const values = new Set(text.split(',').map(part => part.trim()))
+    const [value] = values
+    if (values.size !== 1 || !/^\d{1,15}$/.test(value!)) throw new Malformed(`expected a Content-Length, found "${text}"`)
+    this.length = Number(value)
+  }
+
+  private takeCodings(text: string): void {
+    for (const part of text.toLowerCase().split(',')) {
+      const coding = part.trim()
+      if (coding === 'chunked') this.chunked = true
+      else if (coding !== 'identity' && coding !== '') (this.codings ??= []).push(coding)
+    }
+  }
+}
+
+/** Does the name at `start` stand in an earlier line? */
+function repeats(b: Uint8Array, first: number, start: number, nameEnd: number): boolean {
+  const length = nameEnd - start
+  for (let p = first; p < start; p = b.indexOf(10, p) + 1) {
+    if (b[p + length] !== 58 && b[p + length] !== 32) continue
+    let i = 0
+    while (i < length && (b[p + i]! | 0x20) === (b[start + i]! | 0x20)) i++
+    if (i === length) return true
+  }
+  return false
+}
+
+function latin1(b: Uint8Array, start: number, end: number): string {
+  return Buffer.from(b.buffer, b.byteOffset + start, end - start).toString('latin1')
+}

@@ -1,0 +1,261 @@
+/** Writes items as lines of JSON into batches. The order of the fields is that of `Item`. */
+import { formatAddress } from './address.ts'
+import {
+  type Batch,
+  REQUEST_BODY_END,
+  REQUEST_BODY_START,
+  REQUEST_END,
+  REQUEST_START,
+  RESPONSE_BODY_END,
+  RESPONSE_BODY_START,
+  RESPONSE_END,
+  RESPONSE_START,
+  SPANS,
+} from './batch.ts'
+import type { Connection } from './connections.ts'
+import type { Dissector } from './dissector.ts'
+import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
+import { constant, JsonWriter, Written } from './json-writer.ts'
+import type { Request } from './pairing.ts'
+
+/** A batch is handed over when it holds this many bytes or items: small enough to stay in the processor's cache. */
+const BATCH_BYTES = 262_144
+const BATCH_ITEMS = 256
+
+const ID = constant('{"id":"')
+const INDEX = constant('","index":')
+const START_TIME = constant(',"startTime":"')
+const REQUEST = constant('Z","request":')
+const RESPONSE = constant(',"response":')
+const REQUEST_SIZE = constant(',"requestSize":')
+const RESPONSE_SIZE = constant(',"responseSize":')
+const ELAPSED = constant(',"elapsedTime":')
+const PASSED = constant(',"passed":false,"failed":false,"error":null,"event":null,"data":null,"size":')
+const FAILED = constant(',"passed":false,"failed":')
+const ERROR = constant(',"error":')
+const EVENT = constant(',"event":')
+const SIZE = constant(',"data":null,"size":')
+const LAST = constant(',"entryFile":null,"record":null}\n')
+const NULL = constant('null')
+const TRUE = constant('true')
+const FALSE = constant('false')
+
+/** What answers a request, or comes by itself. */
+export interface Answer {
+  body: Json | Written
+  size: number
+  failed: boolean
+  version: string | undefined
+}
+
+export class ItemWriter {
+  private readonly out = new JsonWriter(BATCH_BYTES * 2)
+  private readonly starts = new Int32Array(BATCH_ITEMS + 1)
+  private readonly spans = new Int32Array(BATCH_ITEMS * SPANS)
+  private count = 0
+  private readonly sink: (batch: Batch) => void
+  private readonly worker: string
+  private readonly node: { ip: string; name: string } | null
+  private second = -1
+  private readonly secondText = new Uint8Array(20)
+
+  constructor(worker: string, node: { ip: string; name: string } | null, sink: (batch: Batch) => void) {
+    this.worker = worker
+    this.node = node
+    this.sink = sink
+  }
+
+  /** Hands over what has been written. */
+  flush(): void {
+    if (this.count === 0) return
+    const { out, starts, spans, count } = this
+    starts[count] = out.length
+    this.sink({ bytes: out.bytes, length: out.length, count, starts, spans })
+    out.length = 0
+    this.count = 0
+  }
+
+  /**
+   * One item: a pair, or a half of one, or an event. `seconds` and `nanoseconds` are the time of the first byte;
+   * `elapsed` is in nanoseconds, -1 for none.
+   */
+  write(
+    c: Connection,
+    request: Request | null,
+    answer: Answer | null,
+    event: Json | Written | null,
+    error: ItemError | null,
+    seconds: number,
+    nanoseconds: number,
+    elapsed: number,
+  ): void {
+    const { out, spans } = this
+    const at = this.count * SPANS
+    this.starts[this.count] = out.length
+    const version = request?.version ?? answer?.version ?? c.dissector!.version
+    if (c.prefix === null || c.prefixVersion !== version) this.describe(c, version)
+
+    out.raw(ID)
+    out.raw(c.identity!)
+    out.byte(45)
+    const index = c.items++
+    out.integer(index)
+    out.raw(INDEX)
+    out.integer(index)
+    out.raw(c.prefix!)
+    this.time(seconds, nanoseconds)
+
+    out.raw(REQUEST)
+    spans[at + REQUEST_BODY_START] = -1
+    spans[at + REQUEST_BODY_END] = -1
+    spans[at + REQUEST_START] = out.length
+    if (request === null) out.raw(NULL)
+    else {
+      const { body } = request
+      if (body instanceof Written) {
+        if (body.bodyStart >= 0) {
+          spans[at + REQUEST_BODY_START] = out.length + body.bodyStart - body.start
+          spans[at + REQUEST_BODY_END] = out.length + body.bodyEnd - body.start
+        }
+        out.written(body)
+      } else out.value(body)
+    }
+    spans[at + REQUEST_END] = out.length
+
+    out.raw(RESPONSE)
+    spans[at + RESPONSE_BODY_START] = -1
+    spans[at + RESPONSE_BODY_END] = -1
+    spans[at + RESPONSE_START] = out.length
+    if (answer === null) out.raw(NULL)
+    else {
+      const { body } = answer
+      if (body instanceof Written) {
+        if (body.bodyStart >= 0) {
+          spans[at + RESPONSE_BODY_START] = out.length + body.bodyStart - body.start
+          spans[at + RESPONSE_BODY_END] = out.length + body.bodyEnd - body.start
+        }
+        out.written(body)
+      } else out.value(body)
+    }
+    spans[at + RESPONSE_END] = out.length
+
+    const requestSize = request === null ? 0 : request.size
+    const responseSize = answer === null ? 0 : answer.size
+    out.raw(REQUEST_SIZE)
+    out.integer(requestSize)
+    out.raw(RESPONSE_SIZE)
+    out.integer(responseSize)
+    out.raw(ELAPSED)
+    if (elapsed < 0) out.raw(NULL)
+    else this.milliseconds(elapsed)
+    const failed = request?.failed === true || answer?.failed === true
+    if (!failed && error === null && event === null) out.raw(PASSED)
+    else {
+      out.raw(FAILED)
+      out.raw(failed ? TRUE : FALSE)
+      out.raw(ERROR)
+      if (error === null) out.raw(NULL)
+      else out.value(error)
+      out.raw(EVENT)
+      if (event === null) out.raw(NULL)
+      else if (event instanceof Written) out.written(event)
+      else out.value(event)
+      out.raw(SIZE)
+    }
+    out.integer(requestSize + responseSize)
+    out.raw(LAST)
+    this.count++
+    if (this.count === BATCH_ITEMS || out.length >= BATCH_BYTES) this.flush()
+  }
+
+  /** What all items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
+  private describe(c: Connection, version: string): void {
+    const dissector = c.dissector!
+    const stream = `${String(c.number).padStart(12, '0')}${c.transport === 'udp' ? '_udp' : ''}.pcap`
+    const forth = endpoint(c, 0, c.port)
+    const back = endpoint(c, 4, c.otherPort)
+    const [src, dst] = c.client === c.back ? [back, forth] : [forth, back]
+    c.identity = constant(JSON.stringify(`${this.worker}/${stream}`).slice(1, -1))
+    const shared = JSON.stringify({
+      stream,
+      worker: this.worker,
+      node: this.node,
+      protocol: describeProtocol(dissector, version, c),
+      tls: false,
+      src,
+      dst,
+      timestamp: 0,
+    })
+    // Without its opening brace, its closing brace and the 0.
+    c.prefix = constant(`,${shared.slice(1, -2)}`)
+    c.prefixVersion = version
+  }
+
+  /** ms since 1970 with what is below a ms as decimals, then the start of RFC 3339: `2023-11-14T22:13:20.000000000`. */
+  private time(seconds: number, nanoseconds: number): void {
+    const { out } = this
+    out.reserve(80)
+    if (seconds !== this.second) {
+      this.second = seconds
+      new TextEncoder().encodeInto(new Date(seconds * 1000).toISOString().slice(0, 20), this.secondText)
+    }
+    const whole = (nanoseconds / 1e6) | 0
+    out.integer(seconds * 1000 + whole)
+    this.fraction(nanoseconds - whole * 1e6)
+    out.raw(START_TIME)
+    out.raw(this.secondText)
+    out.digits(nanoseconds, 9)
+  }
+
+  private milliseconds(nanoseconds: number): void {
+    const whole = Math.floor(nanoseconds / 1e6)
+    this.out.integer(whole)
+    this.fraction(nanoseconds - whole * 1e6)
+  }
+
+  /** Six decimals at most, without trailing zeros. */
+  private fraction(millionths: number): void {
+    if (millionths === 0) return
+    let digits = 6
+    while (millionths % 10 === 0) {
+      millionths /= 10
+      digits--
+    }
+    this.out.byte(46)
+    this.out.digits(millionths, digits)
+  }
+}
+
+function endpoint(c: Connection, offset: 0 | 4, port: number): Endpoint {
+  const w = c.words
+  return {
+    ip: formatAddress(w, offset),
+    port: String(port),
+    name: null,
+    namespace: null,
+    pod: null,
+    endpointSlice: null,
+    service: null,
+    processId: null,
+    processName: null,
+    resolutionMechanism: 'none',
+  }
+}
+
+function describeProtocol(d: Dissector, version: string, c: Connection): Protocol {
+  return {
+    name: d.name,
+    version,
+    abbr: d.abbr,
+    longName: d.title,
+    macro: d.name,
+    backgroundColor: d.color,
+    foregroundColor: '#ffffff',
+    fontSize: 12,
+    referenceLink: d.reference,
+    ports: d.ports.map(String),
+    layer4: c.transport,
+    layer3: c.words[0] === 0 && c.words[1] === 0 && c.words[2] === 0xffff ? 'ipv4' : 'ipv6',
+    priority: d.priority,
+  }
+}

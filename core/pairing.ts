@@ -1,0 +1,96 @@
+/**
+ * Requests that wait for their answer. Better no pair than a wrong one: after bytes were lost, an answer belongs to a
+ * request only if it begins at the very byte that the request acknowledged.
+ */
+import type { ItemError, Json } from './item.ts'
+import { Written } from './json-writer.ts'
+
+/** A question that is never answered must not stay: a scanner opens thousands. */
+export const MAX_WAITING = 10_000
+
+export interface Request {
+  /** The body as the dissector gave it, or its text. */
+  body: Json | Written
+  size: number
+  seconds: number
+  nanoseconds: number
+  key: string | number | undefined
+  memo: unknown
+  /** The client had received everything before this byte of the server when it sent the request. */
+  ack: number
+  /** Sent after bytes were lost: how many answers are still under way is not known. */
+  exact: boolean
+  version: string | undefined
+  failed: boolean
+  error: ItemError | null
+  /** Answers that were paired with it already (`Message.more`). */
+  answers: number
+}
+
+export class Waiting {
+  /** In order of sending. */
+  readonly queue: Request[] = []
+
+  get count(): number {
+    return this.queue.length
+  }
+
+  /** The request that an answer beginning at sequence number `start` belongs to, null if that cannot be said. */
+  next(start: number): Request | null {
+    const first = this.queue[0]
+    if (first === undefined) return null
+    if (!first.exact) return first
+    if (first.ack !== start) return null
+    first.exact = false
+    return first
+  }
+
+  /** Takes out the first request if the answer that begins at `start` comes after the one it should have had. */
+  overtaken(start: number): Request | null {
+    const first = this.queue[0]
+    if (first === undefined || !first.exact || ((start - first.ack) | 0) <= 0) return null
+    const second = this.queue[1]
+    if (second !== undefined) second.exact = true
+    return this.queue.shift()!
+  }
+
+  /** The newest request with this key: an older one with the same key was repeated by its sender. */
+  take(key: string | number | undefined): Request | null {
+    for (let i = this.queue.length - 1; i >= 0; i--) if (this.queue[i]!.key === key) return this.queue.splice(i, 1)[0]!
+    return null
+  }
+
+  peek(key: string | number | undefined): Request | null {
+    return this.queue.findLast(request => request.key === key) ?? null
+  }
+
+  clear(): Request[] {
+    return this.queue.splice(0)
+  }
+}
+
+/** Enough for some twenty requests; small, because one request that waits for an hour keeps its whole slab. */
+const SLAB = 16_384
+
+/** Copies of texts that must outlive the buffer they were written in, many to one allocation. */
+export class Slab {
+  private bytes = new Uint8Array(0)
+  private used = 0
+
+  keep(text: Written): Written {
+    const size = text.end - text.start
+    if (this.used + size > this.bytes.length) {
+      this.bytes = new Uint8Array(Math.max(SLAB, size))
+      this.used = 0
+    }
+    const start = this.used
+    this.bytes.set(text.bytes.subarray(text.start, text.end), start)
+    this.used += size
+    const kept = new Written(this.bytes, start, start + size)
+    if (text.bodyStart >= 0) {
+      kept.bodyStart = start + text.bodyStart - text.start
+      kept.bodyEnd = start + text.bodyEnd - text.start
+    }
+    return kept
+  }
+}

@@ -1,0 +1,301 @@
+/**
+ * Packets in, items out: the only file that knows frames, fragments, reassembly and conversations alike. A pure
+ * function of the packets: there is no clock but theirs, and nothing here knows a live packet from an old one.
+ */
+import type { Batch } from './batch.ts'
+import { type Connection, Connections, type Half, MAX_CONNECTIONS } from './connections.ts'
+import { Conversation } from './conversation.ts'
+import type { Dissector, Ending } from './dissector.ts'
+import { Fragments } from './fragments.ts'
+import { decode, Frame, resume, type Verdict } from './frame.ts'
+import { ItemWriter } from './item-writer.ts'
+import type { Packet } from './packet.ts'
+import { Reassembly } from './reassembly.ts'
+import { type SkipCause, Tally } from './tally.ts'
+
+export interface PipelineSettings {
+  dissectors: readonly Dissector[]
+  /** Who says so, in every item's `worker` and `id`. */
+  worker: string
+  node: { ip: string; name: string } | null
+  /** Bytes of each body to keep; 0 for none. */
+  keepBodies: number
+}
+
+/** Unfinished messages and segments before their turn, over all connections: half of what a worker may use. */
+const MAX_HELD = 64 << 20
+/** Two copies of one datagram, from a mirror port or from both ends of a veth pair, are closer together than this. */
+const COPY_NANOSECONDS = 2_000_000
+
+const FIN = 1
+const SYN = 2
+const RST = 4
+const ACK = 16
+
+export class Pipeline {
+  readonly tally = new Tally()
+  private readonly frame = new Frame()
+  private readonly fragments = new Fragments()
+  private readonly connections = new Connections()
+  private readonly writer: ItemWriter
+  private readonly conversation: Conversation
+  private readonly reassembly: Reassembly
+  private now = 0
+  /** Payload of IP fragments that are waiting, or were in vain. */
+  private fragmentBytes = 0
+
+  constructor(settings: PipelineSettings, sink: (batch: Batch) => void) {
+    this.writer = new ItemWriter(settings.worker, settings.node, sink)
+    this.conversation = new Conversation(settings.dissectors, this.writer, this.tally, settings.keepBodies)
+    this.reassembly = new Reassembly(this.conversation, this.tally)
+  }
+
+  packet(packet: Packet): void {
+    const { tally, frame } = this
+    tally.packets++
+    const size = packet.end - packet.start
+    tally.bytes += size
+    if (packet.seconds > this.now) this.tick(packet.seconds)
+    const verdict = decode(packet, frame)
+    if (verdict === 'ok') {
+      tally.headers += size - (frame.end - frame.start)
+      this.transport(packet)
+    } else if (verdict === 'fragment') {
+      const length = frame.end - frame.start
+      tally.headers += size - length
+      this.fragmentBytes += length
+      if (!this.fragments.add(frame, packet.seconds)) return
+      const whole = frame.end - frame.start
+      this.fragmentBytes -= whole
+      const inside = resume(frame)
+      tally.headers += whole - (frame.end - frame.start)
+      if (inside === 'ok') this.transport(packet)
+      else tally.skip(CAUSES[inside], frame.end - frame.start)
+    } else tally.skip(CAUSES[verdict], size)
+  }
+
+  /** Time passes also without packets: who has been silent for too long is finished. */
+  tick(seconds: number): void {
+    this.now = seconds
+    for (let c = this.connections.expired(seconds); c !== null; c = this.connections.expired(seconds)) this.retire(c, 'idle')
+  }
+
+  /** Hands over the items that are ready. */
+  flush(): void {
+    this.writer.flush()
+  }
+
+  /** No packet will come any more. */
+  finish(): void {
+    for (const c of [...this.connections]) this.retire(c, 'capture-ended')
+    this.tally.skip('IP fragments not completed', this.fragmentBytes)
+    this.fragmentBytes = 0
+    this.writer.flush()
+  }
+
+  private transport(packet: Packet): void {
+    const { protocol } = this.frame
+    if (protocol === 6) this.tcp(packet)
+    else if (protocol === 17) this.udp(packet)
+    else this.tally.skip('transport not dissected', this.frame.end - this.frame.start)
+  }
+
+  // ── TCP (RFC 9293, 3.1) ─────────────────────────────────────────────────────────────────────────────────────────
+
+  private tcp(packet: Packet): void {
+    const { frame, tally, connections } = this
+    const { bytes: b, start: p, end } = frame
+    const offset = end - p < 20 ? 0 : (b[p + 12]! >> 4) * 4
+    if (offset < 20 || p + offset > end) {
+      tally.skip('unreadable headers', end - p)
+      return
+    }
+    const start = p + offset
+    tally.headers += offset
+    const source = (b[p]! << 8) | b[p + 1]!
+    const destination = (b[p + 2]! << 8) | b[p + 3]!
+    const seq = (b[p + 4]! << 24) | (b[p + 5]! << 16) | (b[p + 6]! << 8) | b[p + 7]!
+    const ack = (b[p + 8]! << 24) | (b[p + 9]! << 16) | (b[p + 10]! << 8) | b[p + 11]!
+    const flags = b[p + 13]!
+
+    let c = connections.find(frame, 'tcp', source, destination)
+    let forth = connections.forth
+    if ((flags & (SYN | RST)) === SYN) {
+      if (c !== null && this.isAnother(c, forth ? c.forth : c.back, seq)) {
+        this.retire(c, 'closed')
+        c = connections.find(frame, 'tcp', source, destination)
+      }
+      if (c === null) {
+        c = this.open(frame, 'tcp', source, destination)
+        forth = true
+      }
+      this.handshake(c, forth, seq, ack, flags)
+    } else if (c === null) {
+      if (start === end && frame.missing === 0 && (flags & (FIN | RST)) !== 0) return
+      c = this.open(frame, 'tcp', source, destination)
+      forth = true
+      c.midstream = true
+      c.forth.next = seq
+      c.forth.begun = true
+    }
+    connections.touch(c, packet.seconds, packet.nanoseconds)
+    const half = forth ? c.forth : c.back
+    const peer = forth ? c.back : c.forth
+    if (!half.begun) {
+      half.begun = true
+      half.next = seq
+    }
+    if ((flags & ACK) !== 0) {
+      if (!peer.begun) {
+        peer.begun = true
+        peer.next = ack
+      }
+      if (!peer.ackSeen || ((ack - peer.acked) | 0) > 0) peer.acked = ack
+      peer.ackSeen = true
+    }
+    if ((flags & RST) !== 0) {
+      tally.skip('in a reset', end - start)
+      // One far outside of the window was not meant for this connection, or is an attack on it.
+      const ahead = (seq - half.next) | 0
+      if (c.life === 'open' && (seq === 0 || (ahead >= -1 && ahead < 1 << 24))) {
+        c.reset = c.client === null ? null : c.side(half)
+        this.conclude(c, 'reset')
+      }
+      return
+    }
+    const first = (flags & SYN) !== 0 ? (seq + 1) | 0 : seq
+    if (c.life === 'closed') tally.skip('sent twice', end - start)
+    else {
+      if (end > start || frame.missing > 0)
+        this.reassembly.segment(c, half, first, b, start, end, frame.missing, packet.seconds, packet.nanoseconds, ack)
+      if ((flags & FIN) !== 0) {
+        half.fin = (first + end - start + frame.missing) | 0
+        half.finSeen = true
+      }
+      if (half.early !== null) this.reassembly.reconsider(c, half)
+      if (peer.early !== null) this.reassembly.reconsider(c, peer)
+      this.closeEnded(c, half)
+      this.closeEnded(c, peer)
+    }
+    if (this.reassembly.held + this.conversation.held > MAX_HELD) this.shed()
+  }
+
+  /** A SYN on a known pair of ends: the next connection between them, not the same SYN again. */
+  private isAnother(c: Connection, half: Half, seq: number): boolean {
+    return c.life === 'closed' || (half.begun && half.isn !== seq)
+  }
+
+  private handshake(c: Connection, forth: boolean, seq: number, ack: number, flags: number): void {
+    const half = forth ? c.forth : c.back
+    const peer = forth ? c.back : c.forth
+    if (half.begun) return
+    half.begun = true
+    half.isn = seq
+    half.next = (seq + 1) | 0
+    if ((flags & ACK) === 0) c.client ??= half
+    else {
+      c.client ??= peer
+      if (!peer.begun) {
+        peer.begun = true
+        peer.isn = (ack - 1) | 0
+        peer.next = ack
+      }
+    }
+  }
+
+  private closeEnded(c: Connection, half: Half): void {
+    if (!half.finSeen || half.ended || half.next !== half.fin) return
+    this.conversation.end(c, half, 'closed')
+    if (c.forth.ended && c.back.ended) this.conclude(c, 'closed')
+  }
+
+  private open(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection {
+    if (this.connections.count >= MAX_CONNECTIONS) {
+      this.tally.limit('connections')
+      this.retire(this.connections.oldest()!, 'idle')
+      this.connections.find(frame, transport, source, destination)
+    }
+    this.tally.connections++
+    return this.connections.add(frame, transport, source, destination)
+  }
+
+  /** Everything has been said; the connection stays for a while, for what comes late. */
+  private conclude(c: Connection, why: Ending): void {
+    this.reassembly.finish(c, c.forth)
+    this.reassembly.finish(c, c.back)
+    this.conversation.finish(c, why)
+    this.connections.close(c)
+  }
+
+  private retire(c: Connection, why: Ending): void {
+    if (c.life !== 'closed') this.conclude(c, why)
+    this.connections.remove(c)
+  }
+
+  /** Who has been silent the longest holds the least that is still wanted. */
+  private shed(): void {
+    while (this.reassembly.held + this.conversation.held > MAX_HELD) {
+      const oldest = this.connections.oldest()
+      if (oldest === null) return
+      this.tally.limit('buffered bytes')
+      this.retire(oldest, 'idle')
+    }
+  }
+
+  // ── UDP (RFC 768) ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  private udp(packet: Packet): void {
+    const { frame, tally, connections } = this
+    const { bytes: b, start: p, end } = frame
+    if (end - p < 8) {
+      tally.skip('unreadable headers', end - p)
+      return
+    }
+    const announced = (b[p + 4]! << 8) | b[p + 5]!
+    // 0: a jumbogram (RFC 2675).
+    const last = announced >= 8 && p + announced < end ? p + announced : end
+    const start = p + 8
+    tally.headers += 8 + end - last
+    const source = (b[p]! << 8) | b[p + 1]!
+    const destination = (b[p + 2]! << 8) | b[p + 3]!
+    let c = connections.find(frame, 'udp', source, destination)
+    let forth = connections.forth
+    if (c === null) {
+      c = this.open(frame, 'udp', source, destination)
+      forth = true
+    }
+    connections.touch(c, packet.seconds, packet.nanoseconds)
+    const half = forth ? c.forth : c.back
+    if (this.isCopy(half, packet, b, p, last)) tally.skip('sent twice', last - start)
+    else if (frame.missing > 0) {
+      tally.missing += frame.missing
+      tally.skip('message cut short', last - start)
+    } else this.conversation.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds)
+  }
+
+  /** The same datagram from the same end a moment ago: length and checksum, or where there is none, all its bytes. */
+  private isCopy(half: Half, packet: Packet, b: Uint8Array, p: number, end: number): boolean {
+    let sum = (b[p + 6]! << 8) | b[p + 7]!
+    if (sum === 0) for (let i = p + 8; i < end; i++) sum = (Math.imul(sum, 31) + b[i]!) | 0
+    const length = end - p
+    const gap = (packet.seconds - half.lastSeconds) * 1e9 + packet.nanoseconds - half.lastNanoseconds
+    const same = half.lastLength === length && half.lastSum === sum && gap >= 0 && gap < COPY_NANOSECONDS
+    half.lastLength = length
+    half.lastSum = sum
+    half.lastSeconds = packet.seconds
+    half.lastNanoseconds = packet.nanoseconds
+    return same
+  }
+}
+
+const CAUSES: Record<Verdict, SkipCause> = {
+  ok: 'transport not dissected',
+  fragment: 'IP fragments not completed',
+  'not-ip': 'not IP',
+  truncated: 'unreadable headers',
+  malformed: 'unreadable headers',
+  encrypted: 'not IP',
+  unsupported: 'unreadable headers',
+  'too-many-layers': 'unreadable headers',
+  'unknown-link-type': 'unknown link type',
+}

@@ -1,0 +1,68 @@
+/** What became of every byte and every message. `bytes = headers + parsed + skipped`, and every skip has its cause. */
+
+/** Why bytes were passed over, in the words that are shown to users. */
+export type SkipCause =
+  | 'not IP'
+  | 'unknown link type'
+  | 'unreadable headers'
+  | 'IP fragments not completed'
+  | 'transport not dissected'
+  | 'unknown protocol'
+  | 'sent twice'
+  | 'after a gap'
+  | 'malformed'
+  | 'message cut short'
+  | 'in a reset'
+  | 'over a limit'
+
+/** Limits that closed something before its time, each with its own count. */
+export type LimitCause = 'connections' | 'buffered bytes' | 'message size' | 'waiting requests' | 'out-of-order bytes'
+
+export interface ProtocolTally {
+  items: number
+  pairs: number
+  /** Requests without an answer, and answers without a request. */
+  halfPairs: number
+  events: number
+  failed: number
+  bytes: number
+}
+
+export class Tally {
+  packets = 0
+  /** Captured bytes, link headers included. */
+  bytes = 0
+  /** Bytes of link, IP and transport headers and of Ethernet padding. */
+  headers = 0
+  parsed = 0
+  skipped = new Map<SkipCause, number>()
+  /** Bytes that were on the wire and not in the capture, as far as sequence numbers and lengths tell. */
+  missing = 0
+  gaps = 0
+  connections = 0
+  limits = new Map<LimitCause, number>()
+  protocols = new Map<string, ProtocolTally>()
+
+  skip(cause: SkipCause, bytes: number): void {
+    if (bytes > 0) this.skipped.set(cause, (this.skipped.get(cause) ?? 0) + bytes)
+  }
+
+  limit(cause: LimitCause): void {
+    this.limits.set(cause, (this.limits.get(cause) ?? 0) + 1)
+  }
+
+  protocol(name: string): ProtocolTally {
+    let found = this.protocols.get(name)
+    if (found === undefined) {
+      found = { items: 0, pairs: 0, halfPairs: 0, events: 0, failed: 0, bytes: 0 }
+      this.protocols.set(name, found)
+    }
+    return found
+  }
+
+  get skippedBytes(): number {
+    let sum = 0
+    for (const bytes of this.skipped.values()) sum += bytes
+    return sum
+  }
+}
