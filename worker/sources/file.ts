@@ -1,0 +1,390 @@
+/**
+ * Captures from files, named pipes and standard input, plain or compressed with gzip or zstd. What a file is, its first
+ * bytes say, not its name.
+ */
+import { closeSync, fstatSync, open, readSync, type Stats } from 'node:fs'
+import { Socket } from 'node:net'
+import type { Readable, Transform } from 'node:stream'
+import { promisify } from 'node:util'
+import { createGunzip, createZstdDecompress } from 'node:zlib'
+import { type CaptureNotes, noteDamage } from '../../core/capture-notes.ts'
+import { Fault } from '../../core/fault.ts'
+import type { Packet } from '../../core/packet.ts'
+import { CaptureParser } from '../../core/pcap.ts'
+
+/** `-` is standard input. Throws a Fault when there is nothing to read there. */
+export async function openCapture(path: string): Promise<CaptureFile> {
+  const { source, size } = path === '-' ? { source: new StreamInput(process.stdin), size: null } : await openPath(path)
+  const input = new Beginning(source)
+  try {
+    const head = await input.peek(LONGEST_MAGIC)
+    const compression = COMPRESSIONS.find(({ magics }) => magics.some(magic => magic.test(head))) ?? null
+    return new CaptureFile(compression === null ? input : new Decompressed(input, compression), size)
+  } catch (error) {
+    input.close()
+    throw error
+  }
+}
+
+/** Ask `next` until it says null, then `load`, until that says false. */
+export class CaptureFile {
+  /** Bytes of the file, as it lies there; null where that is not known beforehand. */
+  readonly size: number | null
+  private readonly input: Input
+  private readonly parser = new CaptureParser()
+  private finished = false
+
+  constructor(input: Input, size: number | null) {
+    this.input = input
+    this.size = size
+  }
+
+  /** Reads the next bytes. false: there are none. Throws a Fault when this is no capture, or cannot be read on. */
+  async load(): Promise<boolean> {
+    const { parser, input } = this
+    if (this.finished) return false
+    if (parser.stopped !== null) return this.finish()
+    const count = await input.read(parser.room())
+    if (this.finished) return false
+    if (count === 0) return this.finish()
+    parser.filled(count)
+    return true
+  }
+
+  /** The same object each time, overwritten by the next call; its bytes are valid until the next `load`. */
+  next(): Packet | null {
+    return this.parser.next()
+  }
+
+  /** Bytes of the file that were read, before decompression. */
+  get position(): number {
+    return this.input.position
+  }
+
+  get notes(): CaptureNotes {
+    return this.parser.notes
+  }
+
+  get format(): 'pcap' | 'pcapng' | null {
+    return this.parser.format
+  }
+
+  get compression(): 'gzip' | 'zstd' | null {
+    return this.input.compression?.name ?? null
+  }
+
+  /** At any time, also while `load` waits: that one then says false. */
+  close(): void {
+    this.finished = true
+    this.input.close()
+  }
+
+  private finish(): false {
+    const { parser, input } = this
+    this.finished = true
+    input.close()
+    if (input.failure !== null) {
+      const whole = `a whole ${this.compression} stream`
+      if (parser.notes.bytes === 0)
+        throw new Fault('CAPTURE_UNREADABLE', `expected ${whole}, found ${input.failure} at its beginning`)
+      noteDamage(parser.notes, 'compression', parser.notes.bytes, whole, input.failure)
+    }
+    // The rest of a compressed file would have to be unpacked to be counted.
+    if (this.size !== null && this.compression === null) parser.unread(Math.max(0, this.size - input.position))
+    parser.end()
+    return false
+  }
+}
+
+/** Bytes from somewhere. */
+interface Input {
+  /** Bytes that were read from the file. */
+  readonly position: number
+  readonly compression: Compression | null
+  /** Why it ended before its end. */
+  readonly failure: string | null
+  /** 0: the end. */
+  read(into: Uint8Array): number | Promise<number>
+  close(): void
+}
+
+interface Compression {
+  name: 'gzip' | 'zstd'
+  /** First bytes, one character a byte. */
+  magics: readonly RegExp[]
+  create(): Transform & { bytesWritten: number }
+}
+
+/**
+ * Bytes that a decompressor takes and gives at a time. Damage costs what the last of them held, so they are not larger
+ * than speed asks for.
+ */
+const STEP = 64 * 1024
+
+const COMPRESSIONS: readonly Compression[] = [
+  { name: 'gzip', magics: [/^\x1f\x8b/], create: () => createGunzip({ chunkSize: STEP }) },
+  {
+    name: 'zstd',
+    // A frame, or a frame to be skipped, with which parallel compressors begin.
+    magics: [/^\x28\xb5\x2f\xfd/, /^[\x50-\x5f]\x2a\x4d\x18/],
+    create: () => createZstdDecompress({ chunkSize: STEP }),
+  },
+]
+const LONGEST_MAGIC = 4
+
+async function openPath(path: string): Promise<{ source: Input; size: number | null }> {
+  let fd: number
+  try {
+    // Not synchronously: opening a named pipe waits for its writer.
+    fd = await promisify(open)(path, 'r')
+  } catch (error) {
+    throw unreadable(path, error as NodeJS.ErrnoException)
+  }
+  const stats = fstatSync(fd)
+  if (stats.isDirectory()) {
+    closeSync(fd)
+    throw new Fault('CAPTURE_IS_DIRECTORY', `expected a capture file, found a directory at "${path}"`)
+  }
+  if (isPipe(stats)) return { source: new StreamInput(new Socket({ fd, readable: true, writable: false })), size: null }
+  return { source: new FileInput(fd, path), size: stats.isFile() ? stats.size : null }
+}
+
+function isPipe(stats: Stats): boolean {
+  return stats.isFIFO() || stats.isSocket()
+}
+
+function unreadable(path: string, error: NodeJS.ErrnoException): Fault {
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+    return new Fault('CAPTURE_NOT_FOUND', `expected a capture file, found nothing at "${path}"`)
+  const found = error.code === 'EACCES' || error.code === 'EPERM' ? 'no permission to read' : error.message
+  return new Fault('CAPTURE_UNREADABLE', `expected a readable capture file at "${path}", found ${found}`)
+}
+
+/** Read synchronously: the bytes are in memory or nearly so, and a promise and a thread for each chunk cost more. */
+class FileInput implements Input {
+  position = 0
+  readonly compression = null
+  readonly failure = null
+  private readonly path: string
+  private fd: number | null
+
+  constructor(fd: number, path: string) {
+    this.fd = fd
+    this.path = path
+  }
+
+  read(into: Uint8Array): number {
+    if (this.fd === null) return 0
+    try {
+      const count = readSync(this.fd, into)
+      this.position += count
+      return count
+    } catch (error) {
+      throw unreadable(this.path, error as NodeJS.ErrnoException)
+    }
+  }
+
+  close(): void {
+    if (this.fd === null) return
+    closeSync(this.fd)
+    this.fd = null
+  }
+}
+
+/** Standard input and pipes, whose next bytes may be long in coming. */
+class StreamInput implements Input {
+  position = 0
+  readonly compression = null
+  readonly failure = null
+  private readonly stream: Readable
+  private readonly outlet: Outlet
+
+  constructor(stream: Readable) {
+    this.stream = stream
+    this.outlet = new Outlet(stream)
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    const { outlet } = this
+    for (;;) {
+      const count = outlet.take(into)
+      this.position += count
+      if (count > 0) return count
+      if (outlet.error !== null) throw unreadable('-', outlet.error)
+      if (outlet.ended) return 0
+      await outlet.change()
+    }
+  }
+
+  close(): void {
+    this.stream.destroy()
+  }
+}
+
+/** An input whose first bytes can be looked at before they are read. */
+class Beginning implements Input {
+  readonly compression = null
+  readonly failure = null
+  private readonly input: Input
+  private head = new Uint8Array(0)
+
+  constructor(input: Input) {
+    this.input = input
+  }
+
+  get position(): number {
+    return this.input.position - this.head.length
+  }
+
+  /** Up to `count` bytes, fewer when there are no more, one character a byte. */
+  async peek(count: number): Promise<string> {
+    const head = new Uint8Array(count)
+    let length = 0
+    while (length < count) {
+      const more = await this.input.read(head.subarray(length))
+      if (more === 0) break
+      length += more
+    }
+    this.head = head.subarray(0, length)
+    return Buffer.from(this.head).toString('latin1')
+  }
+
+  read(into: Uint8Array): number | Promise<number> {
+    if (this.head.length === 0) return this.input.read(into)
+    const count = Math.min(this.head.length, into.length)
+    into.set(this.head.subarray(0, count))
+    this.head = this.head.subarray(count)
+    return count
+  }
+
+  close(): void {
+    this.input.close()
+  }
+}
+
+/**
+ * Gives a decompressor one step of input at a time, and the next only when everything that came of it was taken: what
+ * lies in memory is bounded, and an end in the middle of the stream costs nothing that came before it.
+ */
+class Decompressed implements Input {
+  failure: string | null = null
+  readonly compression: Compression
+  private readonly input: Input
+  private readonly step = new Uint8Array(STEP)
+  private stream: Transform & { bytesWritten: number }
+  private outlet: Outlet
+  /** What was written last, and how much the stream had read before. */
+  private written = new Uint8Array(0)
+  private readBefore = 0
+  private writing = false
+  private inputEnded = false
+
+  constructor(input: Input, compression: Compression) {
+    this.input = input
+    this.compression = compression
+    this.stream = compression.create()
+    this.outlet = new Outlet(this.stream)
+  }
+
+  get position(): number {
+    return this.input.position
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    for (;;) {
+      const count = this.outlet.take(into)
+      if (count > 0) return count
+      if (this.outlet.error !== null) {
+        this.failure = this.outlet.error.message
+        return 0
+      }
+      if (this.outlet.ended) {
+        if (!this.beginNextFrame()) return 0
+      } else if (this.writing || this.inputEnded) await this.outlet.change()
+      else await this.writeStep()
+    }
+  }
+
+  close(): void {
+    this.stream.destroy()
+    this.input.close()
+  }
+
+  private async writeStep(): Promise<void> {
+    const count = await this.input.read(this.step)
+    if (count > 0) this.write(this.step.subarray(0, count))
+    else {
+      this.inputEnded = true
+      this.stream.end()
+    }
+  }
+
+  private write(bytes: Uint8Array<ArrayBuffer>): void {
+    const { stream, outlet } = this
+    this.written = bytes
+    this.readBefore = stream.bytesWritten
+    this.writing = true
+    stream.write(bytes, () => {
+      if (stream !== this.stream) return
+      this.writing = false
+      outlet.wake()
+    })
+  }
+
+  /** A decompressor of zstd ends with its first frame, and leaves unread what follows: pzstd writes many. */
+  private beginNextFrame(): boolean {
+    const rest = this.written.subarray(this.stream.bytesWritten - this.readBefore)
+    if (this.inputEnded || rest.length === 0) return false
+    this.stream.destroy()
+    this.stream = this.compression.create()
+    this.outlet = new Outlet(this.stream)
+    this.write(rest.slice())
+    return true
+  }
+}
+
+/** The readable end of a stream, taken from piece by piece. */
+class Outlet {
+  ended = false
+  error: Error | null = null
+  private readonly stream: Readable
+  private chunk: Uint8Array | null = null
+  private waiting: (() => void) | null = null
+
+  constructor(stream: Readable) {
+    this.stream = stream
+    stream.on('readable', () => this.wake())
+    stream.on('end', () => this.finish(null))
+    stream.on('close', () => this.finish(null))
+    stream.on('error', error => this.finish(error))
+  }
+
+  /** Copies what is there; 0: nothing is. */
+  take(into: Uint8Array): number {
+    const chunk = this.chunk ?? (this.stream.read() as Uint8Array | null)
+    if (chunk === null) return 0
+    const count = Math.min(chunk.length, into.length)
+    into.set(count < chunk.length ? chunk.subarray(0, count) : chunk)
+    this.chunk = count < chunk.length ? chunk.subarray(count) : null
+    return count
+  }
+
+  /** Until bytes are there, or the end, or `wake` is called. */
+  change(): Promise<void> {
+    return new Promise(resolve => {
+      this.waiting = resolve
+    })
+  }
+
+  wake(): void {
+    const { waiting } = this
+    this.waiting = null
+    waiting?.()
+  }
+
+  private finish(error: Error | null): void {
+    this.ended = true
+    this.error ??= error
+    this.wake()
+  }
+}
