@@ -9,5 +9,7 @@ function onPacketCaptured(info) {
   bytes += info.length
   if (info.truncated) cut++
   if (packets % 1000 !== 0) return
-  console.log(packets + ' packets, ' + bytes + ' bytes on the wire' + (cut ? ', ' + cut + ' captured only in part' : ''))
+  console.log(
+    packets + ' packets, ' + bytes + ' bytes on the wire' + (cut ? ', ' + cut + ' captured only in part' : ''),
+  )
 }

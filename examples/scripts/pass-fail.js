@@ -10,6 +10,15 @@ function onItemCaptured(data) {
     return test.pass(data)
   }
   failed++
-  console.error((data.request ? data.request.path : data.id) + ': ' + data.response.status + ' (' + passed + ' passed, ' + failed + ' failed)')
+  console.error(
+    (data.request ? data.request.path : data.id) +
+      ': ' +
+      data.response.status +
+      ' (' +
+      passed +
+      ' passed, ' +
+      failed +
+      ' failed)',
+  )
   return test.fail(data)
 }
