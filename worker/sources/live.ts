@@ -52,6 +52,19 @@ export async function openLive(name: string, filter: string): Promise<Live> {
   return live
 }
 
+/** What keeps this process from capturing on `name`, in words; null when nothing is known to. */
+export async function whyNotLive(name: string): Promise<string | null> {
+  try {
+    await checkInterface(name)
+    await checkPrivilege(name)
+    checkModule()
+    return null
+  } catch (error) {
+    if (error instanceof Fault) return error.message
+    throw error
+  }
+}
+
 export class Live {
   /** Packets that came faster than they were understood, as far as the capturing process knows; the kernel's own it does not. */
   dropped = 0

@@ -1,0 +1,213 @@
+/**
+ * `hookline demo`: the bundled recording of a small shop through two example scripts, their alerts arriving at a receiver
+ * that speaks like Slack, and then the same shop live on loopback. It runs the command line as a user would.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { whyNotLive } from '../worker/sources/live.ts'
+import { EXIT } from './exit.ts'
+import { type SlackMessage, SlackReceiver } from './slack-receiver.ts'
+import { counted, type Look, lookOf, paint, printable, withoutColor } from './terminal.ts'
+
+export function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('a small shop, recorded and live, watched by two example scripts')
+    .action(async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'hookline-demo-'))
+      const demo = new Demo(folder)
+      try {
+        process.exitCode = await demo.play()
+      } finally {
+        await demo.close()
+        await rm(folder, { recursive: true, force: true })
+      }
+    })
+}
+
+const HOME = fileURLToPath(new URL('..', import.meta.url))
+const SHOP = join(HOME, 'examples/captures/shop.ts')
+const CAPTURE = 'examples/captures/shop.pcap'
+const ALERTS = 'examples/scripts/alert-on-5xx.js'
+const ROUTES = 'examples/scripts/slowest-routes.js'
+
+/** Lines of the table that are shown at its beginning, and once payment fails. */
+const FIRST_LINES = 12
+const BURST_LINES = 16
+/** A line at a time can be read along; a file is not a show. */
+const LINE_MS = 45
+const LIVE_SECONDS = 8
+/** Nothing in here takes half as long. */
+const STEP_PATIENCE_MS = 30_000
+
+class Demo {
+  private readonly folder: string
+  private readonly look: Look = lookOf(1)
+  private readonly children = new Set<ChildProcess>()
+  private slack: SlackReceiver | null = null
+
+  constructor(folder: string) {
+    this.folder = folder
+  }
+
+  async play(): Promise<number> {
+    const slack = await SlackReceiver.open(message => this.arrived(message))
+    this.slack = slack
+    this.title(
+      'A minute of a small shop: six services that speak HTTP, DNS and Redis. For nine seconds, payment is down.',
+    )
+    await this.recorded(slack)
+    if (slack.messages.length === 0) throw new Error('no alert has arrived')
+    this.title('The same shop, live on the loopback interface, for a few seconds.')
+    await this.live(slack)
+    this.next()
+    return EXIT.ok
+  }
+
+  /** Ends what still runs; in order, nothing does. */
+  async close(): Promise<void> {
+    for (const child of this.children) child.kill('SIGKILL')
+    await this.slack?.close()
+  }
+
+  private async recorded(slack: SlackReceiver): Promise<void> {
+    const run = this.hookline('run', ALERTS, ROUTES, '--pcap', CAPTURE, '--env', `SLACK_WEBHOOK=${slack.url}`)
+    const excerpt = new Excerpt()
+    const [code] = await this.finish(run, line => excerpt.take(line))
+    if (code !== 0) throw new Error(`hookline run ended with ${code}`)
+  }
+
+  private async live(slack: SlackReceiver): Promise<void> {
+    const reason = await whyNotLive('lo')
+    if (reason !== null) {
+      this.say(`Left out: ${reason}`, 'yellow')
+      return
+    }
+    const filter = 'net 127.0.0.0/8 and not host 127.0.0.1'
+    const run = this.hookline('run', ALERTS, '-i', 'lo', '--filter', filter, '--env', `SLACK_WEBHOOK=${slack.url}`)
+    const shop = this.start(process.execPath, [SHOP, String(LIVE_SECONDS)])
+    shop.stderr!.resume()
+    shop.stdout!.resume()
+    void once(shop, 'exit').then(async () => {
+      // What the shop did last is on its way through the kernel.
+      await pause(300)
+      run.kill('SIGINT')
+    })
+    await this.finish(run, line => line)
+  }
+
+  /** Shows what `run` prints, line by line, and resolves when it has ended. */
+  private async finish(run: ChildProcess, table: (line: string) => string | null): Promise<[number | null]> {
+    const timer = setTimeout(() => run.kill('SIGKILL'), STEP_PATIENCE_MS)
+    const pace = this.look.width === null ? 0 : LINE_MS
+    const rows = (async () => {
+      for await (const line of lines(run.stdout!)) {
+        const shown = table(line)
+        if (shown === null) continue
+        console.log(shown)
+        await pause(pace)
+      }
+    })()
+    const told: string[] = []
+    const said = (async () => {
+      for await (const line of lines(run.stderr!)) told.push(line)
+    })()
+    const [code] = (await once(run, 'exit')) as [number | null]
+    await rows
+    await said
+    for (const line of told) console.log(line)
+    clearTimeout(timer)
+    return [code]
+  }
+
+  private hookline(...words: string[]): ChildProcess {
+    const shown = words.map(word => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`)).join(' ')
+    console.log(`${paint('$', 'dim', this.look.depth)} ${paint(`./hookline ${shown}`, 'bold', this.look.depth)}\n`)
+    return this.start(join(HOME, 'hookline'), [...words, '--spool', join(this.folder, 'spool')])
+  }
+
+  private start(command: string, words: string[]): ChildProcess {
+    const env = { ...process.env }
+    if (this.look.width !== null)
+      Object.assign(env, { FORCE_COLOR: colorLevel(this.look), COLUMNS: String(this.look.width) })
+    const child = spawn(command, words, { cwd: HOME, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.children.add(child)
+    child.on('exit', () => this.children.delete(child))
+    return child
+  }
+
+  private arrived({ attachments, text }: SlackMessage): void {
+    const { pretext = '', text: more = '', footer = '' } = attachments?.[0] ?? {}
+    const bar = paint('▌', 'red', this.look.depth)
+    console.log(
+      `\n${bar} ${paint('Slack  #shop-alerts', 'bold', this.look.depth)}  ${paint(printable(footer), 'dim', this.look.depth)}`,
+    )
+    console.log(`${bar} ${paint(printable(pretext || text || ''), 'bold', this.look.depth)}`)
+    for (const line of more.split('\n')) console.log(`${bar} ${printable(line)}`)
+    console.log('')
+  }
+
+  private title(text: string): void {
+    const width = Math.min(this.look.width ?? 100, 120)
+    console.log(`\n${paint('─'.repeat(width), 'dim', this.look.depth)}\n${paint(text, 'cyan', this.look.depth)}\n`)
+  }
+
+  private say(text: string, how: 'yellow' | 'dim'): void {
+    console.log(paint(text, how, this.look.depth))
+  }
+
+  private next(): void {
+    this.title('What to try next')
+    const here = relative(process.cwd(), HOME) || '.'
+    for (const [command, what] of [
+      [`run --pcap ${CAPTURE} --json | head -1`, 'one item, with all its fields'],
+      [`run examples/scripts/unresolved-names.ts -q --pcap ${CAPTURE}`, 'a script in TypeScript'],
+      ['new script slow && ./hookline run slow.js --pcap examples/captures/shop.pcap', 'your own script'],
+      ['run -i any', 'what your own machine says, live (as root)'],
+    ])
+      console.log(
+        `  ${paint(`${here}/hookline ${command}`, 'bold', this.look.depth)}\n      ${paint(what!, 'dim', this.look.depth)}`,
+      )
+    console.log('')
+  }
+}
+
+/** Of a long table the beginning, and what happens when the first answer of 5xx is seen. */
+class Excerpt {
+  private shown = 0
+  private skipped = 0
+  private burst = 0
+
+  take(line: string): string | null {
+    if (this.shown < FIRST_LINES) {
+      this.shown++
+      return line
+    }
+    const failed = /\bHTTP +5\d\d\b/.test(withoutColor(line))
+    if (this.burst > 0 ? this.burst < BURST_LINES : failed) {
+      this.burst++
+      const gap = this.skipped > 0 ? `  ⋮  ${counted(this.skipped, 'line')}\n` : ''
+      this.skipped = 0
+      return gap + line
+    }
+    this.skipped++
+    return null
+  }
+}
+
+function lines(stream: Readable): AsyncIterable<string> {
+  return createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })
+}
+
+/** As FORCE_COLOR counts. */
+function colorLevel({ depth }: Look): string {
+  return depth === 24 ? '3' : depth === 8 ? '2' : depth === 4 ? '1' : '0'
+}

@@ -1,0 +1,52 @@
+/** The command line: finds the command, and turns what went wrong into one line and an exit code. */
+import { Command, CommanderError } from 'commander'
+import { Fault } from '../core/fault.ts'
+import { addDemo } from './demo.ts'
+import { EXIT } from './exit.ts'
+import { addNew } from './new.ts'
+import { addRun } from './run.ts'
+import { addSpool } from './spool.ts'
+import { printable } from './terminal.ts'
+import { addVersion } from './version.ts'
+
+const program = new Command('hookline')
+  .description('See every request on the wire, act on it with JavaScript.')
+  .exitOverride()
+  .configureOutput({ outputError: () => {} })
+  .showSuggestionAfterError()
+  .addHelpText(
+    'after',
+    `
+Examples:
+  $ hookline run --pcap traffic.pcap                          every request and its answer, as a table
+  $ hookline run --pcap traffic.pcap.gz --json | jq .elapsedTime
+  $ hookline new script slow                                  writes slow.js, a starter with every hook
+  $ hookline run slow.js --pcap traffic.pcap
+  $ sudo hookline run slow.js -i eth0                         the same, live
+  $ hookline demo                                             a small shop, and what two scripts make of it
+
+Exit codes: 0 done, 1 a bug in Hookline, 2 wrong usage or input, 3 a script failed, 130 interrupted.`,
+  )
+for (const add of [addRun, addNew, addSpool, addDemo, addVersion]) add(program)
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = report(error)
+}
+
+/** Says it in one line on standard error, whatever strangers' words are in it. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0 || error.code === 'commander.help') return error.exitCode === 0 ? EXIT.ok : EXIT.input
+    return complain(error.message.replace(/^error: /, ''), EXIT.input)
+  }
+  if (error instanceof Fault) return complain(error.message, EXIT.input)
+  console.error(error)
+  return complain('this is a bug in Hookline, and the lines above say where', EXIT.bug)
+}
+
+function complain(message: string, code: number): number {
+  console.error(`hookline: ${printable(message.replace(/\s*\n\s*/g, ' '))}`)
+  return code
+}

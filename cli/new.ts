@@ -1,0 +1,80 @@
+/** `hookline new script NAME`: a starter with every hook, commented, and types for the editor. */
+import { writeFile } from 'node:fs/promises'
+import { basename, extname, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { Fault } from '../core/fault.ts'
+
+const TYPES = fileURLToPath(new URL('../scripting/script.d.ts', import.meta.url))
+
+export function addNew(program: Command): void {
+  const command = program.command('new').description('write a starter')
+  command
+    .command('script')
+    .description('write a script with every hook in it, ready to run')
+    .argument('<name>', 'where to: NAME.js in this folder, unless it is a path with an ending')
+    .option('--typescript', 'write NAME.ts')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ hookline new script slow-answers
+  $ hookline new script scripts/slow-answers --typescript`,
+    )
+    .action(async (name: string, { typescript }: { typescript?: true }) => {
+      const path = await writeStarter(name, typescript ? '.ts' : '.js')
+      console.log(`${path} is written. Try it: ./hookline run ${path} --pcap examples/captures/shop.pcap`)
+    })
+}
+
+async function writeStarter(name: string, ending: '.js' | '.ts'): Promise<string> {
+  const given = extname(name)
+  if (given !== '' && given !== ending && (given === '.js' || given === '.ts'))
+    throw new Fault('SCRIPT_ENDING', `expected a name that ends in ${ending}, or in nothing, found "${name}"`)
+  const path = given === ending ? name : name + ending
+  const folder = resolve(path, '..')
+  const types = relative(folder, TYPES)
+  const title = basename(path, ending).replace(/[-_]+/g, ' ').trim()
+  const text = starter(title.charAt(0).toUpperCase() + title.slice(1), types, ending)
+  try {
+    await writeFile(path, text, { flag: 'wx' })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') throw new Fault('SCRIPT_EXISTS', `${path} is there already; it was not touched`)
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new Fault('FOLDER_MISSING', `there is no folder ${folder}`)
+    if (code === 'EACCES' || code === 'EROFS') throw new Fault('SCRIPT_NOT_WRITABLE', `${path} may not be written here`)
+    throw error
+  }
+  return path
+}
+
+function starter(title: string, types: string, ending: '.js' | '.ts'): string {
+  const typed = ending === '.ts'
+  return `// ${title}: the first comment is the script's title.
+/// <reference path="${types}" />
+${typed ? '' : '// @ts-check\n'}
+// This part runs once, at the start. What is declared here stays from hook to hook.
+let slow = 0
+
+/**
+ * Every request with its answer, as soon as it is complete; also one without an answer, and an event.
+ * \`data.protocol.name\` is \`http\`, \`dns\`, \`redis\`, …; print \`JSON.stringify(data, null, 2)\` once to see all there is.
+ */
+${typed ? 'function onItemCaptured(data: Item): void {' : '/** @param {Item} data */\nfunction onItemCaptured(data) {'}
+  if (data.elapsedTime === null || data.elapsedTime < 300) return
+  slow++
+  console.log(\`\${data.protocol.abbr} \${data.dst.ip}:\${data.dst.port} took \${Math.round(data.elapsedTime)} ms (slow: \${slow})\`)
+
+  // Values come from the command line: --env SLACK_WEBHOOK=https://hooks.slack.com/services/…
+  // vendor.slack(env.SLACK_WEBHOOK, 'Slow answer', JSON.stringify(data.request), 'warning')
+  // vendor.webhook('POST', env.WEBHOOK_URL, JSON.stringify(data), { 'Content-Type': 'application/json' })
+}
+
+/**
+ * Every packet: many thousands a second. Uncomment it when you need it; without it packets cost nothing.
+ */
+// ${typed ? 'function onPacketCaptured(info: PacketInfo): void {' : 'function onPacketCaptured(info) {'}
+//   if (info.truncated) console.log(\`captured \${info.captureLength} of \${info.length} bytes\`)
+// }
+`
+}

@@ -1,0 +1,80 @@
+/** What scripts send: the spool on disk, opened with the first order, and what became of this run's orders. */
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { Fault } from '../core/fault.ts'
+import { Delivery } from '../integrations/delivery.ts'
+import { loadIntegrations } from '../integrations/integration.ts'
+import type { Counts } from '../integrations/spool.ts'
+
+/** XDG base directories: what should outlive a restart and is no setting. */
+export function defaultSpool(): string {
+  return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'hookline', 'spool')
+}
+
+export async function openDelivery(directory: string): Promise<Delivery> {
+  try {
+    return Delivery.open(directory, { integrations: await loadIntegrations() })
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'SPOOL_IN_USE')
+      throw new Fault(error.code, `${error.message}; --spool DIR names another`)
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'EACCES' || code === 'ENOTDIR' || code === 'EEXIST' || code === 'EROFS' || code === 'ENOSPC')
+      throw new Fault('SPOOL_NOT_WRITABLE', `the spool ${directory} can't be written: ${message}`)
+    throw error
+  }
+}
+
+export interface Sent {
+  /** Waiting since earlier runs, and sent by this one. */
+  before: number
+  produced: number
+  delivered: number
+  spooled: number
+  deadLettered: number
+  refused: number
+}
+
+export class Outbox {
+  readonly directory: string
+  private opening: Promise<Delivery> | null = null
+  private delivery: Delivery | null = null
+  private atStart: Counts | null = null
+
+  constructor(directory: string) {
+    this.directory = directory
+  }
+
+  open(): Promise<Delivery> {
+    this.opening ??= openDelivery(this.directory).then(delivery => {
+      this.delivery = delivery
+      this.atStart = delivery.counts()
+      delivery.run()
+      return delivery
+    })
+    return this.opening
+  }
+
+  /** Waits until everything is delivered, or so many ms, or `hurry`. */
+  async drain(ms: number, hurry: Promise<void>): Promise<void> {
+    if (this.delivery) await Promise.race([this.delivery.drain(ms), hurry])
+  }
+
+  /** null: nothing was sent, and the spool not even opened. */
+  sent(): Sent | null {
+    if (!this.delivery) return null
+    const now = this.delivery.counts()
+    const then = this.atStart!
+    return {
+      before: then.spooled,
+      produced: now.produced - then.produced,
+      delivered: now.delivered - then.delivered,
+      spooled: now.spooled,
+      deadLettered: now.deadLettered - then.deadLettered,
+      refused: now.refused - then.refused,
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.delivery?.close()
+  }
+}

@@ -1,0 +1,177 @@
+/** `hookline run`: packets from a file or an interface through the pipeline, to the table, to JSON and to scripts. */
+import { type Command, InvalidArgumentError } from 'commander'
+import type { Batch } from '../core/batch.ts'
+import { Fault } from '../core/fault.ts'
+import { Pipeline } from '../core/pipeline.ts'
+import { loadDissectors } from '../core/registry.ts'
+import { EXIT } from './exit.ts'
+import { Feed } from './feed.ts'
+import { Interruption } from './interruption.ts'
+import { defaultSpool, Outbox } from './outbox.ts'
+import { ReaderGone, writeAll, writeText } from './output.ts'
+import { Progress } from './progress.ts'
+import { Scripts } from './scripts.ts'
+import { openFile, openInterface, type Source } from './source.ts'
+import { summary } from './summary.ts'
+import { lookOf } from './terminal.ts'
+
+interface Options {
+  pcap?: string
+  interface?: string
+  filter?: string
+  json?: true
+  quiet?: true
+  bodies: boolean
+  env: Record<string, string>
+  spool: string
+}
+
+export function addRun(program: Command): void {
+  program
+    .command('run')
+    .description('read a capture or an interface, show every item, run scripts on each')
+    .argument('[script...]', 'JavaScript or TypeScript files with hooks (`hookline new script` writes one)')
+    .option('--pcap <file>', 'pcap or pcapng, also compressed by gzip or zstd; - for standard input')
+    .option('-i, --interface <name>', 'capture live; needs root or the capability NET_RAW')
+    .option('--filter <expression>', 'with -i: only these packets, as pcap-filter(7) says: "tcp port 80"')
+    .option('--json', 'one item a line, as JSON')
+    .option('-q, --quiet', 'no table: only what scripts print, and the summary')
+    .option('--no-bodies', 'leave the bodies of messages out: faster')
+    .option('--env <name=value>', 'what scripts find in `env`; may be given again', collect, {})
+    .option('--spool <dir>', 'where alerts wait until they are delivered', defaultSpool())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ hookline run --pcap traffic.pcapng
+  $ tcpdump -w - | hookline run --pcap - --json --no-bodies
+  $ hookline run alert-on-5xx.js --pcap traffic.pcap --env SLACK_WEBHOOK=https://hooks.slack.com/services/…
+  $ sudo hookline run slowest-routes.js -i eth0 --filter 'not port 22'`,
+    )
+    .action(async (scripts: string[], options: Options) => {
+      process.exitCode = await run(scripts, options)
+    })
+}
+
+/** With fewer bytes a file is read before anybody could look at a progress bar. */
+const LONG_FILE = 20_000_000
+/** Live: what is ready is shown at least this often. */
+const FLUSH_MS = 100
+/** How long the end waits for deliveries; what is not delivered then stays in the spool. */
+const PATIENCE_MS = 10_000
+const HURRIED_PATIENCE_MS = 2_000
+/** Bytes of a body that an item keeps. */
+const KEPT_BODY = 1 << 20
+
+async function run(paths: string[], options: Options): Promise<number> {
+  const open = source(options)
+  const dissectors = await loadDissectors()
+  const [shown, told] = [lookOf(1), lookOf(2)]
+  const feed = options.json || options.quiet ? null : new Feed(dissectors, shown)
+  if (shown.width !== null) process.stdout.on('resize', () => feed?.resize(process.stdout.columns))
+
+  const interruption = new Interruption()
+  const outbox = new Outbox(options.spool)
+  const scripts = await Scripts.load(paths, options.env, outbox, told)
+  let packets: Source | null = null
+  try {
+    packets = await open()
+    await scripts.start()
+    const began = performance.now()
+    const pipeline = new Pipeline(
+      { dissectors, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0 },
+      batch => {
+        show(batch, options, feed)
+        scripts.items(batch)
+      },
+    )
+    if (feed && shown.width !== null) writeText(1, feed.heading())
+    const long = (packets.size ?? 0) >= LONG_FILE && told.width !== null && (feed === null || shown.width === null)
+    const progress = long ? new Progress(packets.size!, told) : null
+    scripts.beforeLine = () => progress?.wipe()
+    try {
+      await read(packets, pipeline, scripts, interruption, progress)
+    } catch (error) {
+      // `| head` has seen enough: this is how it says so.
+      if (!(error instanceof ReaderGone)) throw error
+      return EXIT.ok
+    }
+    progress?.wipe()
+    await scripts.drain(interruption.requested)
+    await outbox.drain(interruption.code === null ? PATIENCE_MS : HURRIED_PATIENCE_MS, interruption.requested)
+    await scripts.stop()
+    const text = summary(
+      {
+        tally: pipeline.tally,
+        dissectors,
+        remarks: packets.remarks(),
+        scripts: scripts.ends(),
+        sent: outbox.sent(),
+        spool: options.spool,
+        seconds: (performance.now() - began) / 1000,
+        interrupted: interruption.code !== null,
+      },
+      told.depth,
+    )
+    process.stderr.write(text)
+    return interruption.code ?? (scripts.failed ? EXIT.script : EXIT.ok)
+  } finally {
+    interruption.release()
+    await packets?.close()
+    await scripts.stop()
+    await outbox.close()
+  }
+}
+
+function source({ pcap, interface: name, filter, json, quiet }: Options): () => Promise<Source> {
+  if (json && quiet) throw new Fault('OPTIONS_CONFLICT', '--json prints every item and --quiet none: give one of them')
+  if (pcap !== undefined && name !== undefined)
+    throw new Fault('SOURCE_TWICE', 'packets come from a file (--pcap) or from an interface (-i), found both')
+  if (name !== undefined) return () => openInterface(name, filter ?? '')
+  if (pcap === undefined)
+    throw new Fault('SOURCE_MISSING', 'where packets come from is missing: give --pcap FILE, or -i INTERFACE')
+  if (filter !== undefined)
+    throw new Fault(
+      'FILTER_WITHOUT_INTERFACE',
+      '--filter tells an interface what to capture, and a file is captured already: give -i',
+    )
+  return () => openFile(pcap)
+}
+
+function collect(pair: string, all: Record<string, string>): Record<string, string> {
+  const at = pair.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError(`Expected NAME=VALUE.`)
+  return { ...all, [pair.slice(0, at)]: pair.slice(at + 1) }
+}
+
+async function read(
+  packets: Source,
+  pipeline: Pipeline,
+  scripts: Scripts,
+  interruption: Interruption,
+  progress: Progress | null,
+): Promise<void> {
+  void interruption.requested.then(() => packets.stop())
+  let flushed = performance.now()
+  while (await packets.load()) {
+    for (let packet = packets.next(); packet !== null; packet = packets.next()) {
+      pipeline.packet(packet)
+      scripts.packet(packet)
+      if (scripts.pressure !== null) await scripts.relief()
+    }
+    progress?.at(packets.position())
+    const now = packets.now()
+    if (now === null) continue
+    pipeline.tick(now)
+    if (performance.now() - flushed < FLUSH_MS) continue
+    pipeline.flush()
+    flushed = performance.now()
+    if (scripts.pressure !== null) await scripts.relief()
+  }
+  pipeline.finish()
+}
+
+function show(batch: Batch, { json }: Options, feed: Feed | null): void {
+  if (json) writeAll(1, batch.bytes, 0, batch.length)
+  else if (feed) writeText(1, feed.lines(batch))
+}

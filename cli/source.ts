@@ -1,0 +1,79 @@
+/** Where packets come from, as `run` sees it: a file, standard input, or an interface. */
+import { setImmediate as breathe } from 'node:timers/promises'
+import type { CaptureNotes } from '../core/capture-notes.ts'
+import type { Packet } from '../core/packet.ts'
+import { openCapture } from '../worker/sources/file.ts'
+import { openLive } from '../worker/sources/live.ts'
+import { counted, grouped } from './terminal.ts'
+
+export interface Source {
+  /** Waits for packets. false: there will be none any more. */
+  load(): Promise<boolean>
+  /** The next packet that is here; null: `load` again. */
+  next(): Packet | null
+  /** Bytes of the whole, and those that were read; null where there is no end. */
+  size: number | null
+  position(): number
+  /** The clock of what is live, seconds since 1970; null where only packets tell the time. */
+  now(): number | null
+  /** No more packets than were seen by now. */
+  stop(): void
+  close(): Promise<void>
+  /** What must be said of it at the end, a line each. */
+  remarks(): string[]
+}
+
+/** `-` is standard input. */
+export async function openFile(path: string): Promise<Source> {
+  const file = await openCapture(path)
+  return {
+    async load() {
+      // Reading a file never waits: without this, messages of scripts and Ctrl-C would not be heard before its end.
+      await breathe()
+      return file.load()
+    },
+    next: () => file.next(),
+    size: file.size,
+    position: () => file.position,
+    now: () => null,
+    stop: () => file.close(),
+    close: async () => file.close(),
+    remarks: () => captureRemarks(file.notes),
+  }
+}
+
+export async function openInterface(name: string, filter: string): Promise<Source> {
+  const live = await openLive(name, filter)
+  return {
+    load: () => live.load(),
+    next: () => live.next(),
+    size: null,
+    position: () => 0,
+    now: () => live.seconds,
+    stop: () => live.stop(),
+    close: () => live.close(),
+    remarks() {
+      const remarks = []
+      if (live.dropped > 0)
+        remarks.push(`${counted(live.dropped, 'packet')} dropped: they came faster than they were understood`)
+      if (live.cut > 0) remarks.push(`${counted(live.cut, 'packet')} longer than what libpcap captures of one`)
+      return remarks
+    },
+  }
+}
+
+function captureRemarks(notes: CaptureNotes): string[] {
+  const remarks = notes.damage.map(({ cause, offset, expected, found, count, bytes }) => {
+    const often = count > 1 ? `, ${grouped(count)} times` : ''
+    return `damaged at byte ${grouped(offset)}${often}: ${cause}, expected ${expected}, found ${found}; ${grouped(bytes)} bytes not read`
+  })
+  for (const [name, { count, bytes }] of Object.entries(notes.skippedBlocks))
+    remarks.push(`${counted(count, 'block')} of kind ${name} passed over, ${grouped(bytes)} bytes`)
+  for (const [what, count] of Object.entries(notes.dropped))
+    if (count > 0) remarks.push(`${counted(count, 'entry of its', 'entries of its')} ${what} not kept`)
+  for (const { name, counters, lost } of notes.interfaces) {
+    const gone = Number(counters?.dropped ?? 0) + Number(counters?.droppedBySystem ?? 0) + lost
+    if (gone > 0) remarks.push(`${counted(gone, 'packet')} lost while it was captured${name ? ` on ${name}` : ''}`)
+  }
+  return remarks
+}

@@ -1,0 +1,90 @@
+/** What is said at the end: what was found, what became of every byte, of scripts and of what they sent. */
+import type { Dissector } from '../core/dissector.ts'
+import type { Tally } from '../core/tally.ts'
+import type { Sent } from './outbox.ts'
+import { counted, grouped, paint } from './terminal.ts'
+
+export interface Ended {
+  tally: Tally
+  dissectors: readonly Dissector[]
+  remarks: readonly string[]
+  scripts: readonly ScriptEnd[]
+  sent: Sent | null
+  spool: string
+  seconds: number
+  interrupted: boolean
+}
+
+export interface ScriptEnd {
+  title: string
+  items: number
+  packets: number
+  errors: number
+  /** Why it was set apart; null when it was not. */
+  apart: string | null
+}
+
+export function summary(ended: Ended, depth: number): string {
+  const { tally, remarks, scripts, sent } = ended
+  const lines = ['', ...protocols(ended, depth), '', ...bytes(ended)]
+  for (const [cause, count] of tally.limits)
+    lines.push(paint(`limit reached: ${cause}, ${counted(count, 'time')}`, 'yellow', depth))
+  for (const remark of remarks) lines.push(paint(`capture: ${remark}`, 'yellow', depth))
+  for (const script of scripts) lines.push(scriptLine(script, depth))
+  if (sent) lines.push(...deliveries(sent, ended.spool, depth))
+  return `${lines.join('\n')}\n`
+}
+
+const HEADINGS = ['items', 'pairs', 'half pairs', 'events', 'failed', 'bytes']
+
+function protocols({ tally, dissectors }: Ended, depth: number): string[] {
+  const titles = new Map(dissectors.map(({ name, abbr }) => [name, abbr]))
+  const found = [...tally.protocols].sort(([, a], [, b]) => b.items - a.items)
+  if (found.length === 0) return ['no items: nothing here speaks a protocol that Hookline knows']
+  const rows = found.map(([name, p]) => [
+    titles.get(name) ?? name,
+    ...[p.items, p.pairs, p.halfPairs, p.events, p.failed, p.bytes].map(grouped),
+  ])
+  const table = [['', ...HEADINGS], ...rows]
+  const widths = table[0]!.map((_, i) => Math.max(...table.map(row => row[i]!.length)))
+  return table.map((row, i) => {
+    const text = row.map((cell, k) => (k === 0 ? cell.padEnd(widths[k]!) : cell.padStart(widths[k]!))).join('  ')
+    return i === 0 ? paint(text, 'dim', depth) : text
+  })
+}
+
+function bytes({ tally, seconds, interrupted }: Ended): string[] {
+  const { packets, bytes, headers, parsed, skipped, skippedBytes, missing, gaps, connections } = tally
+  const lines = [
+    `${counted(packets, 'packet')} of ${counted(connections, 'connection')} in ${seconds.toFixed(1)} s${interrupted ? ', interrupted' : ''}`,
+    `${grouped(bytes)} bytes = ${grouped(headers)} headers + ${grouped(parsed)} parsed + ${grouped(skippedBytes)} skipped`,
+  ]
+  if (skipped.size > 0) {
+    const causes = [...skipped].sort(([, a], [, b]) => b - a).map(([cause, count]) => `${grouped(count)} ${cause}`)
+    lines.push(`skipped: ${causes.join(', ')}`)
+  }
+  if (missing > 0) lines.push(`not captured: ${grouped(missing)} bytes in ${counted(gaps, 'gap')}`)
+  return lines
+}
+
+function scriptLine({ title, items, packets, errors, apart }: ScriptEnd, depth: number): string {
+  const seen = [
+    ...(items > 0 || packets === 0 ? [counted(items, 'item')] : []),
+    ...(packets > 0 ? [counted(packets, 'packet')] : []),
+  ].join(', ')
+  const line = `script "${title}": ${seen}${errors > 0 ? `, ${counted(errors, 'error')}` : ''}`
+  if (apart !== null) return paint(`${line}, set apart: ${apart}`, 'red', depth)
+  return errors > 0 ? paint(line, 'red', depth) : line
+}
+
+function deliveries(sent: Sent, spool: string, depth: number): string[] {
+  const { before, produced, delivered, spooled, deadLettered, refused } = sent
+  const from =
+    before > 0 ? `${grouped(produced)} sent + ${grouped(before)} waiting before` : `${grouped(produced)} sent`
+  const line = `deliveries: ${from} = ${grouped(delivered)} delivered + ${grouped(spooled)} in the spool + ${counted(deadLettered, 'dead letter')}`
+  const lines = [spooled + deadLettered > 0 ? paint(line, 'yellow', depth) : line]
+  if (refused > 0) lines.push(paint(`${grouped(refused)} were refused, and their scripts told`, 'yellow', depth))
+  if (spooled > 0) lines.push(`what waits in the spool is delivered by: ./hookline spool deliver --spool ${spool}`)
+  if (deadLettered > 0) lines.push(`why they could not be delivered: ./hookline spool dead --spool ${spool}`)
+  return lines
+}
