@@ -250,11 +250,13 @@ class Beginning implements Input {
   }
 
   read(into: Uint8Array): number | Promise<number> {
-    if (this.head.length === 0) return this.input.read(into)
-    const count = Math.min(this.head.length, into.length)
-    into.set(this.head.subarray(0, count))
+    const count = this.head.length
+    if (count === 0) return this.input.read(into)
+    into.set(this.head)
     this.head = this.head.subarray(count)
-    return count
+    // No capture is understood by its magic alone, so that nobody waits longer than needed.
+    const more = this.input.read(into.subarray(count))
+    return typeof more === 'number' ? count + more : more.then(length => count + length)
   }
 
   close(): void {
@@ -274,10 +276,11 @@ class Decompressed implements Input {
   private stream: Transform & { bytesWritten: number }
   private outlet: Outlet
   /** What was written last, and how much the stream had read before. */
-  private written = new Uint8Array(0)
+  private written: Uint8Array = new Uint8Array(0)
   private readBefore = 0
   private writing = false
   private inputEnded = false
+  private closed = false
 
   constructor(input: Input, compression: Compression) {
     this.input = input
@@ -292,20 +295,26 @@ class Decompressed implements Input {
 
   async read(into: Uint8Array): Promise<number> {
     for (;;) {
+      if (this.closed) return 0
       const count = this.outlet.take(into)
       if (count > 0) return count
       if (this.outlet.error !== null) {
         this.failure = this.outlet.error.message
         return 0
       }
-      if (this.outlet.ended) {
-        if (!this.beginNextFrame()) return 0
-      } else if (this.writing || this.inputEnded) await this.outlet.change()
+      if (this.writing) await this.outlet.change()
+      else if (this.leftOver.length > 0) {
+        if (this.leftOver.length === this.written.length) this.failure = 'bytes that are no part of it'
+        if (this.failure !== null) return 0
+        this.beginNextFrame()
+      } else if (this.outlet.ended) return 0
+      else if (this.inputEnded) await this.outlet.change()
       else await this.writeStep()
     }
   }
 
   close(): void {
+    this.closed = true
     this.stream.destroy()
     this.input.close()
   }
@@ -319,7 +328,7 @@ class Decompressed implements Input {
     }
   }
 
-  private write(bytes: Uint8Array<ArrayBuffer>): void {
+  private write(bytes: Uint8Array): void {
     const { stream, outlet } = this
     this.written = bytes
     this.readBefore = stream.bytesWritten
@@ -331,15 +340,17 @@ class Decompressed implements Input {
     })
   }
 
-  /** A decompressor of zstd ends with its first frame, and leaves unread what follows: pzstd writes many. */
-  private beginNextFrame(): boolean {
-    const rest = this.written.subarray(this.stream.bytesWritten - this.readBefore)
-    if (this.inputEnded || rest.length === 0) return false
+  /** A decompressor of zstd ends with its first frame and leaves unread what follows; parallel compressors write many. */
+  private get leftOver(): Uint8Array {
+    return this.written.subarray(this.stream.bytesWritten - this.readBefore)
+  }
+
+  private beginNextFrame(): void {
+    const rest = this.leftOver
     this.stream.destroy()
     this.stream = this.compression.create()
     this.outlet = new Outlet(this.stream)
-    this.write(rest.slice())
-    return true
+    this.write(rest)
   }
 }
 
