@@ -4,6 +4,8 @@
  */
 import type { Dissector, Side } from './dissector.ts'
 import type { Frame } from './frame.ts'
+import type { ItemError } from './item.ts'
+import type { Answer } from './item-writer.ts'
 import type { Waiting } from './pairing.ts'
 
 /** A scan of a whole network opens one flow a packet: the table must not become the memory of the scan. */
@@ -68,6 +70,13 @@ export class Half {
   lastSum = 0
 }
 
+export interface Early {
+  answer: Answer
+  error: ItemError | null
+  seconds: number
+  nanoseconds: number
+}
+
 export interface Segment {
   seq: number
   bytes: Uint8Array
@@ -103,6 +112,8 @@ export class Connection {
   state: unknown = undefined
   hinted = false
   waiting: Waiting | null = null
+  /** An answer that came before its request was complete. */
+  early: Early | null = null
   /** The client has sent a request before it had the answer to the one before. */
   pipelined = false
   reset: Side | null = null

@@ -11,7 +11,7 @@ import type { Connection, Half } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from './dissector.ts'
 import type { ItemError } from './item.ts'
-import type { ItemWriter } from './item-writer.ts'
+import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
 import { MAX_WAITING, type Request, Slab, Waiting } from './pairing.ts'
 import type { Reader } from './reassembly.ts'
@@ -29,6 +29,8 @@ const MAX_MESSAGE = 16 << 20
 const EAGER = 16_384
 /** Smaller messages too, once so many bytes were read in vain: one byte a segment must not cost the square. */
 const MAX_REREAD = 1 << 20
+/** Beyond this a message is not even read again when the other side speaks. */
+const MOST_REREAD = 64 << 20
 /** Seconds of silence after which a client that does not wait for answers can have none under way. */
 const QUIET = 1
 
@@ -88,6 +90,12 @@ export class Conversation implements Reader {
     this.nanoseconds = nanoseconds
     this.ack = ack
     if (half.held === null && half.progress === null) this.beginMessage(half)
+    const peer = c.peer(half)
+    if (peer.wanted > 0 && peer.reread < MOST_REREAD) {
+      // Whoever is answered has said all: it is not waiting for more, only we were.
+      peer.wanted = 0
+      this.readHeld(c, peer)
+    }
     const known = c.dissector !== null
     if (half.held !== null) {
       this.hold(half, bytes, start, end)
@@ -100,7 +108,7 @@ export class Conversation implements Reader {
       if (rest < end) this.hold(half, bytes, rest, end)
     }
     half.lastSeconds = seconds
-    if (!known && c.dissector !== null) this.readHeld(c, c.peer(half))
+    if (!known && c.dissector !== null) this.readHeld(c, peer)
   }
 
   /** `length` bytes before what comes next were never seen. */
@@ -131,7 +139,7 @@ export class Conversation implements Reader {
       if (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp')) this.conclude(c, half, why)
     }
     this.drop(half, c.dissector === null ? 'unknown protocol' : 'message cut short')
-    if (c.dissector !== null && half !== c.client) this.abandon(c, unanswered(c, why))
+    if (c.dissector !== null && half !== c.client && c.early === null) this.abandon(c, unanswered(c, why))
   }
 
   /** Both sides are silent from now on: whoever still waits, waits in vain. */
@@ -193,9 +201,13 @@ export class Conversation implements Reader {
         const other = c.peer(half)
         if (other === c.client) this.readHeld(c, other)
       }
-      if (!half.synced && !this.sync(c, half, bytes, position, end)) {
-        this.tally.skip('after a gap', end - position)
-        return end
+      if (!half.synced) {
+        const found = this.sync(c, half, bytes, position, end)
+        if (found === 'more') return position
+        if (found === 'no') {
+          this.tally.skip('after a gap', end - position)
+          return end
+        }
       }
       const dissector = c.dissector
       position = this.read(c, half, bytes, position, end)
@@ -229,7 +241,11 @@ export class Conversation implements Reader {
         }
         if (!(thrown instanceof Malformed)) throw thrown
         this.tally.skip('malformed', end - position)
-        this.lose(c, 'malformed')
+        if (half.held === bytes) {
+          this.held -= half.heldEnd - half.heldStart
+          half.held = null
+        }
+        if (c.transport === 'tcp') this.lose(c, 'malformed')
         return end
       }
       if (message === null) {
@@ -413,6 +429,12 @@ export class Conversation implements Reader {
       this.lose(c, 'over a limit')
       return
     }
+    const { early } = c
+    if (early !== null) {
+      c.early = null
+      this.writePair(c, request, early.answer, early.error, early.seconds, early.nanoseconds)
+      return
+    }
     waiting.queue.push(request)
   }
 
@@ -428,28 +450,46 @@ export class Conversation implements Reader {
     let request = awaited
     if (keyed) request = c.waiting === null ? null : more ? c.waiting.peek(message.key) : c.waiting.take(message.key)
     else if (request !== null && !more) c.waiting!.queue.shift()
-    const tally = this.tally.protocol(c.dissector!.name)
-    tally.items++
-    if (message.failed === true) tally.failed++
-    const answer = { body: message.body, size, failed: message.failed === true, version: message.version }
-    if (request === null) {
-      tally.halfPairs++
-      this.writer.write(c, null, answer, null, message.error ?? NO_REQUEST, half.seconds, half.nanoseconds, -1)
+    const answer: Answer = { body: message.body, size, failed: message.failed === true, version: message.version }
+    const error = message.error ?? null
+    if (request !== null) {
+      request.answers++
+      this.writePair(c, request, answer, error, this.seconds, this.nanoseconds)
       return
     }
+    const client = c.peer(half)
+    if (!keyed && client.synced && !client.exact && client.progress !== null && c.early === null) {
+      // Refused before the request was complete (413, 417): it belongs to the request that is still coming.
+      if (answer.body instanceof Written) answer.body = this.slab.keep(answer.body)
+      c.early = { answer, error, seconds: this.seconds, nanoseconds: this.nanoseconds }
+      return
+    }
+    this.writeOrphan(c, answer, error, half.seconds, half.nanoseconds)
+  }
+
+  private writePair(
+    c: Connection,
+    request: Request,
+    answer: Answer,
+    error: ItemError | null,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
+    const tally = this.tally.protocol(c.dissector!.name)
+    tally.items++
     tally.pairs++
-    request.answers++
-    const elapsed = (this.seconds - request.seconds) * 1e9 + this.nanoseconds - request.nanoseconds
-    this.writer.write(
-      c,
-      request,
-      answer,
-      null,
-      message.error ?? request.error,
-      request.seconds,
-      request.nanoseconds,
-      Math.max(0, elapsed),
-    )
+    if (answer.failed) tally.failed++
+    const elapsed = Math.max(0, (seconds - request.seconds) * 1e9 + nanoseconds - request.nanoseconds)
+    this.writer.write(c, request, answer, null, error ?? request.error, request.seconds, request.nanoseconds, elapsed)
+  }
+
+  /** An answer whose request was not seen, or cannot be told. */
+  private writeOrphan(c: Connection, answer: Answer, error: ItemError | null, seconds: number, nanoseconds: number): void {
+    const tally = this.tally.protocol(c.dissector!.name)
+    tally.items++
+    tally.halfPairs++
+    if (answer.failed) tally.failed++
+    this.writer.write(c, null, answer, null, error ?? NO_REQUEST, seconds, nanoseconds, -1)
   }
 
   /** A request that has no answer, or none that is certain. */
@@ -462,6 +502,11 @@ export class Conversation implements Reader {
   }
 
   private abandon(c: Connection, error: ItemError): void {
+    const { early } = c
+    if (early !== null) {
+      c.early = null
+      this.writeOrphan(c, early.answer, early.error, early.seconds, early.nanoseconds)
+    }
     if (c.waiting === null || c.waiting.count === 0) return
     for (const request of c.waiting.clear()) this.writeAlone(c, request, error)
   }
@@ -528,14 +573,16 @@ export class Conversation implements Reader {
     half.exact = true
   }
 
-  private sync(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): boolean {
-    const side = c.side(half)
+  private sync(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): 'yes' | 'no' | 'more' {
+    const server = half !== c.client
     const seq = (half.next - (end - start)) | 0
-    const expected = side === 'server' && c.dissector!.keyed !== true && c.waiting?.queue.some(request => request.ack === seq)
-    if (!expected && this.probe(c, c.dissector!, side, c.serverPort, c.hinted, bytes, start, end) !== 'yes') return false
+    if (!server || c.dissector!.keyed === true || !c.waiting?.queue.some(request => request.ack === seq)) {
+      const answer = this.probe(c, c.dissector!, c.side(half), c.serverPort, c.hinted, bytes, start, end)
+      if (answer === 'no' || (answer === 'more' && end - start < MAX_PROBED)) return answer
+    }
     half.synced = true
-    if (side === 'server') for (const request of c.waiting?.queue ?? []) request.exact = true
-    return true
+    if (server) for (const request of c.waiting?.queue ?? []) request.exact = true
+    return 'yes'
   }
 
   // ── finding the protocol ────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,6 @@
+/** HTTP/1 against its captures. */
+import { golden } from '../testing/golden.ts'
+
+describe('http', () => {
+  golden('http')
+})

@@ -1,0 +1,223 @@
+/**
+ * The six laws that every capture of a protocol must hold. `golden('redis')` in a test runs them over
+ * core/fixtures/redis; `UPDATE=1` writes down what is read instead of comparing it.
+ */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { Incomplete } from '../cursor.ts'
+import type { Context, Dissector } from '../dissector.ts'
+import { decode, Frame } from '../frame.ts'
+import type { Item, Json } from '../item.ts'
+import type { Packet } from '../packet.ts'
+import { CaptureParser } from '../pcap.ts'
+import { Pipeline } from '../pipeline.ts'
+import { loadDissectors } from '../registry.ts'
+
+const FIXTURES = new URL('../fixtures/', import.meta.url)
+const KEEP = 1 << 20
+/** Above so many packets not each one is left out, but so many of them, evenly spread. */
+const MOST_LOSSES = 150
+/** Lengths at which packets are cut: each one within the headers, then fewer. */
+const CUTS = [...Array(120).keys(), ...Array.from({ length: 40 }, (_, i) => 120 + i * 37)]
+const MUTATIONS = 60
+
+export function golden(protocol: string): void {
+  const folder = new URL(`${protocol}/`, FIXTURES)
+  const names = readdirSync(folder).filter(name => /\.pcap(ng)?$/.test(name))
+  let dissectors: Dissector[]
+  before(async () => {
+    dissectors = await loadDissectors()
+  })
+
+  assert.ok(names.length > 0, `core/fixtures/${protocol} has no captures`)
+  for (const name of names)
+    describe(`${protocol}/${name}`, () => {
+      const packets = readPackets(new URL(name, folder))
+      const read = (some: Packet[], using = dissectors) => readItems(some, using)
+
+      it('1. reads as written down', () => {
+        const items = read(packets).map(essence)
+        const file = new URL(name.replace(/\.pcap(ng)?$/, '.json'), folder)
+        if (process.env.UPDATE === '1') writeFileSync(file, `${JSON.stringify(items, null, 1)}\n`)
+        assert.ok(existsSync(file), `${file.pathname} is missing: run with UPDATE=1 and review it`)
+        assert.deepEqual(items, JSON.parse(readFileSync(file, 'utf8')))
+      })
+
+      it('2. reads the same one byte per segment', () => {
+        const small = packets.flatMap(bytePackets)
+        assert.deepEqual(read(small).map(timeless).sort(), read(packets).map(timeless).sort())
+      })
+
+      it('3. never pairs wrongly when a packet is lost', () => {
+        const known = read(packets)
+        const step = Math.max(1, Math.ceil(packets.length / MOST_LOSSES))
+        for (let lost = 0; lost < packets.length; lost += step) {
+          const some = read(packets.filter((_, i) => i !== lost))
+          for (const item of some)
+            if (item.request !== null && item.response !== null)
+              assert.ok(known.some(other => isSamePair(item, other)), `without packet ${lost}: ${JSON.stringify(item)}`)
+        }
+      })
+
+      it('4. throws nothing when packets are cut', () => {
+        for (const length of CUTS) read(packets.map(packet => cut(packet, length)))
+      })
+
+      it('5. throws nothing on damaged bytes', () => {
+        const random = generator(packets.length)
+        for (let round = 0; round < MUTATIONS; round++) read(packets.map(packet => damage(packet, random)))
+      })
+
+      it('6. keeps the state when bytes run out', () => {
+        read(packets.flatMap(bytePackets), dissectors.map(guarded))
+      })
+    })
+}
+
+/** What a capture means, without what depends on its place in a run. */
+function essence(item: Item): Json {
+  const { protocol, src, dst, timestamp, request, response, requestSize, responseSize, elapsedTime, failed, error, event } = item
+  return {
+    protocol: `${protocol.name} ${protocol.version}`,
+    from: `${src.ip} ${src.port}`,
+    to: `${dst.ip} ${dst.port}`,
+    timestamp,
+    request,
+    response,
+    requestSize,
+    responseSize,
+    elapsedTime,
+    failed,
+    error,
+    event,
+  }
+}
+
+function timeless(item: Item): string {
+  return JSON.stringify({ ...essence(item), timestamp: 0, elapsedTime: 0 })
+}
+
+function isSamePair(item: Item, other: Item): boolean {
+  if (item.src.port !== other.src.port || item.src.ip !== other.src.ip) return false
+  const lacking = item.error === null ? INTERIM : BODIES
+  return isPart(item.request, other.request, lacking) && isPart(item.response, other.response, lacking)
+}
+
+/** Parts that a message with an error may lack. */
+const BODIES = new Set(['text', 'size', 'bodySize', 'truncated', 'encoding', 'params', 'trailers', 'interim'])
+/** Interim answers may have been in the lost packet. */
+const INTERIM = new Set(['interim'])
+
+/** Whatever `a` says, `b` says too; a lost packet may have held more. */
+function isPart(a: unknown, b: unknown, lacking: Set<string>): boolean {
+  if (a === null || b === null || typeof a !== 'object' || typeof b !== 'object') return a === b
+  const [left, right] = [a as Json, b as Json]
+  return Object.keys(left).every(key => lacking.has(key) || (key in right && isPart(left[key], right[key], lacking)))
+}
+
+export function readPackets(file: URL): Packet[] {
+  const bytes = readFileSync(file)
+  const parser = new CaptureParser()
+  const packets: Packet[] = []
+  for (let done = 0; ; ) {
+    for (let packet = parser.next(); packet !== null; packet = parser.next())
+      packets.push({ ...packet, bytes: packet.bytes.slice(packet.start, packet.end), start: 0, end: packet.end - packet.start })
+    if (done === bytes.length) break
+    const room = parser.room()
+    const count = Math.min(room.length, bytes.length - done)
+    room.set(bytes.subarray(done, done + count))
+    parser.filled(count)
+    done += count
+  }
+  return packets
+}
+
+export function readItems(packets: readonly Packet[], dissectors: readonly Dissector[]): Item[] {
+  const items: Item[] = []
+  const pipeline = new Pipeline({ dissectors, worker: 'test', node: null, keepBodies: KEEP }, batch => {
+    const text = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.length).toString()
+    for (const line of text.split('\n')) if (line !== '') items.push(JSON.parse(line))
+  })
+  for (const packet of packets) pipeline.packet(packet)
+  pipeline.finish()
+  const { bytes, headers, parsed, skippedBytes } = pipeline.tally
+  assert.equal(headers + parsed + skippedBytes, bytes, 'bytes in = headers + parsed + skipped')
+  return items
+}
+
+/** The packet as many, each with one byte of its TCP payload. */
+function bytePackets(packet: Packet): Packet[] {
+  const frame = new Frame()
+  if (decode(packet, frame) !== 'ok' || frame.protocol !== 6 || frame.bytes !== packet.bytes) return [packet]
+  const payload = frame.start + (packet.bytes[frame.start + 12]! >> 4) * 4
+  const length = frame.end - payload
+  if (length < 2 || frame.missing > 0) return [packet]
+  const seq = view(packet.bytes).getUint32(frame.start + 4)
+  return Array.from({ length }, (_, i) => {
+    const bytes = packet.bytes.slice(0, payload + 1)
+    bytes[payload] = packet.bytes[payload + i]!
+    view(bytes).setUint32(frame.start + 4, (seq + i) >>> 0)
+    // SYN belongs to the first, FIN and RST to the last.
+    const flags = bytes[frame.start + 13]!
+    bytes[frame.start + 13] = flags & (i === 0 ? 0xff : ~2) & (i === length - 1 ? 0xff : ~5)
+    if (i > 0 && (flags & 2) !== 0) view(bytes).setUint32(frame.start + 4, (seq + i + 1) >>> 0)
+    shorten(bytes, frame.start, length - 1)
+    return { ...packet, bytes, end: bytes.length, length: bytes.length }
+  })
+}
+
+/** Makes the IP header before `transport` tell of a packet that is `less` bytes shorter. */
+function shorten(bytes: Uint8Array, transport: number, less: number): void {
+  const data = view(bytes)
+  for (const size of [20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60]) {
+    const ip = transport - size
+    if (ip >= 0 && bytes[ip] === (0x40 | (size / 4)) && bytes[ip + 9] === 6) return data.setUint16(ip + 2, data.getUint16(ip + 2) - less)
+  }
+  const ip = transport - 40
+  if (ip >= 0 && bytes[ip]! >> 4 === 6) data.setUint16(ip + 4, data.getUint16(ip + 4) - less)
+}
+
+function view(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
+function cut(packet: Packet, length: number): Packet {
+  return { ...packet, end: Math.min(packet.end, length) }
+}
+
+/** Every third packet gets one to eight wrong bytes behind its addresses. */
+function damage(packet: Packet, random: () => number): Packet {
+  if (random() % 3 !== 0 || packet.end < 60) return packet
+  const bytes = packet.bytes.slice()
+  for (let i = random() % 8; i >= 0; i--) bytes[50 + (random() % (packet.end - 50))] = random() & 0xff
+  return { ...packet, bytes }
+}
+
+/** xorshift32: the same numbers in every run. */
+export function generator(seed: number): () => number {
+  let x = seed * 2654435761 || 1
+  return () => {
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    return x >>> 0
+  }
+}
+
+function guarded(dissector: Dissector): Dissector {
+  return {
+    ...dissector,
+    read(at, ctx: Context) {
+      const before = structuredClone(ctx.state)
+      const start = at.position
+      try {
+        const message = dissector.read(at, ctx)
+        if (message === null && at.position === start) assert.deepEqual(ctx.state, before)
+        return message
+      } catch (thrown) {
+        if (thrown === Incomplete) assert.deepEqual(ctx.state, before)
+        throw thrown
+      }
+    },
+  }
+}
