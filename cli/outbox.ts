@@ -1,9 +1,10 @@
 /** What scripts send: the spool on disk, opened with the first order, and what became of this run's orders. */
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../core/fault.ts'
 import { Delivery } from '../integrations/delivery.ts'
-import { loadIntegrations } from '../integrations/integration.ts'
+import { loadIntegrations, type Order } from '../integrations/integration.ts'
 import type { Counts } from '../integrations/spool.ts'
 
 /** XDG base directories: what should outlive a restart and is no setting. */
@@ -34,11 +35,17 @@ export interface Sent {
   refused: number
 }
 
+/** A script stands still while it waits for an answer: a receiver that takes longer has it delivered all the same. */
+const REPLY_MS = 2000
+/** After an answer that did not come, nobody waits for one for a while: a receiver that is down must not stop the run. */
+const SILENCE_MS = 10_000
+
 export class Outbox {
   readonly directory: string
   private opening: Promise<Delivery> | null = null
   private delivery: Delivery | null = null
   private atStart: Counts | null = null
+  private silentUntil = 0
 
   constructor(directory: string) {
     this.directory = directory
@@ -52,6 +59,17 @@ export class Outbox {
       return delivery
     })
     return this.opening
+  }
+
+  /** Resolves when the order is safe, with the other side's answer if that comes soon, else with nothing. */
+  async send(order: Order): Promise<string> {
+    const delivery = await this.open()
+    const { id } = await delivery.accept(order)
+    if (performance.now() < this.silentUntil) return ''
+    const outcome = await Promise.race([delivery.settled(id), pause(REPLY_MS, null, { ref: false })])
+    if (outcome?.kind === 'delivered') return outcome.reply.body
+    this.silentUntil = performance.now() + SILENCE_MS
+    return ''
   }
 
   /** Waits until everything is delivered, or so many ms, or `hurry`. */

@@ -60,6 +60,7 @@ const FLUSH_MS = 100
 /** How long the end waits for deliveries; what is not delivered then stays in the spool. */
 const PATIENCE_MS = 10_000
 const HURRIED_PATIENCE_MS = 2_000
+const NEVER = new Promise<void>(() => {})
 /** Bytes of a body that an item keeps. */
 const KEPT_BODY = 1 << 20
 
@@ -77,6 +78,7 @@ async function run(paths: string[], options: Options): Promise<number> {
   try {
     packets = await open()
     await scripts.start()
+    if (packets.live) process.stderr.write(`capturing on ${options.interface}; Ctrl-C ends it\n`)
     const began = performance.now()
     const pipeline = new Pipeline(
       { dissectors, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0 },
@@ -97,9 +99,9 @@ async function run(paths: string[], options: Options): Promise<number> {
       return EXIT.ok
     }
     progress?.wipe()
-    await scripts.drain(interruption.requested)
-    await outbox.drain(interruption.code === null ? PATIENCE_MS : HURRIED_PATIENCE_MS, interruption.requested)
     await scripts.stop()
+    const hurry = interruption.code === null ? interruption.requested : NEVER
+    await outbox.drain(interruption.code === null ? PATIENCE_MS : HURRIED_PATIENCE_MS, hurry)
     const text = summary(
       {
         tally: pipeline.tally,
@@ -114,7 +116,8 @@ async function run(paths: string[], options: Options): Promise<number> {
       told.depth,
     )
     process.stderr.write(text)
-    return interruption.code ?? (scripts.failed ? EXIT.script : EXIT.ok)
+    const failed = scripts.ends().some(({ errors, setApart }) => errors > 0 || setApart !== null)
+    return interruption.code ?? (failed ? EXIT.script : EXIT.ok)
   } finally {
     interruption.release()
     await packets?.close()
@@ -165,10 +168,13 @@ async function read(
     pipeline.tick(now)
     if (performance.now() - flushed < FLUSH_MS) continue
     pipeline.flush()
+    scripts.flush()
     flushed = performance.now()
     if (scripts.pressure !== null) await scripts.relief()
   }
   pipeline.finish()
+  scripts.flush()
+  await scripts.relief()
 }
 
 function show(batch: Batch, { json }: Options, feed: Feed | null): void {

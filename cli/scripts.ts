@@ -1,27 +1,150 @@
-/** The scripts of a run: started with the sandbox, fed with items and packets, heard on standard error. */
+/** The scripts of a run: fed with items and packets, heard on standard error, and what they send put into the outbox. */
 import type { Batch } from '../core/batch.ts'
+import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
+import type { SendOrder, SendReply } from '../scripting/helper.ts'
+import { type ConsoleLine, ScriptHost, type ScriptSummary } from '../scripting/host.ts'
+import { FRAGMENTED, type PacketColumns, TRUNCATED } from '../scripting/packet-columns.ts'
+import { loadScripts, type Script } from '../scripting/script.ts'
+import type { ScriptError } from '../scripting/script-error.ts'
 import type { Outbox } from './outbox.ts'
-import type { ScriptEnd } from './summary.ts'
-import type { Look } from './terminal.ts'
+import { columned, columnsOf, type Look, paint, printable, printableWithColor, withoutColor } from './terminal.ts'
+
+/** Packets that travel to the sandbox together. */
+const PACKETS = 4096
 
 export class Scripts {
   /** Not null: the sandbox is behind, and `relief` waits for it. */
   pressure: Promise<void> | null = null
-  failed = false
   /** Called before a line is printed: something else may be on the terminal's last line. */
   beforeLine: () => void = () => {}
+  private readonly scripts: readonly Script[]
+  private readonly env: Record<string, string>
+  private readonly outbox: Outbox
+  private readonly look: Look
+  private host: ScriptHost | null = null
+  private summaries: ScriptSummary[] = []
+  private readonly columns: PacketColumns = {
+    count: 0,
+    timestamp: new Float64Array(PACKETS),
+    captureLength: new Uint32Array(PACKETS),
+    length: new Uint32Array(PACKETS),
+    flags: new Uint8Array(PACKETS),
+  }
+  private wantsPackets = false
+  private readonly frame = new Frame()
 
-  static async load(_paths: string[], _env: Record<string, string>, _outbox: Outbox, _look: Look): Promise<Scripts> {
-    return new Scripts()
+  /** Throws a Fault when one of them cannot be a script. */
+  static async load(
+    paths: readonly string[],
+    env: Record<string, string>,
+    outbox: Outbox,
+    look: Look,
+  ): Promise<Scripts> {
+    return new Scripts(await loadScripts(paths), env, outbox, look)
   }
-  async start(): Promise<void> {}
-  items(_batch: Batch): void {}
-  packet(_packet: Packet): void {}
-  async relief(): Promise<void> {}
-  async drain(_hurry: Promise<void>): Promise<void> {}
-  async stop(): Promise<void> {}
-  ends(): ScriptEnd[] {
-    return []
+
+  private constructor(scripts: readonly Script[], env: Record<string, string>, outbox: Outbox, look: Look) {
+    this.scripts = scripts
+    this.env = env
+    this.outbox = outbox
+    this.look = look
   }
+
+  async start(): Promise<void> {
+    if (this.scripts.length === 0) return
+    // A spool that cannot be had is better known now than with the first alert.
+    if (this.scripts.some(({ code }) => /\bvendor\b/.test(code))) await this.outbox.open()
+    this.host = await ScriptHost.start({
+      scripts: this.scripts,
+      env: this.env,
+      nodeName: 'local',
+      console: line => this.print(line),
+      failed: error => this.print({ script: error.title, level: 'error', text: withoutTitle(error) }),
+      send: order => this.send(order),
+    })
+    this.wantsPackets = this.host.wants.packets
+  }
+
+  items(batch: Batch): void {
+    this.press(this.host?.items(batch))
+  }
+
+  packet(packet: Packet): void {
+    if (!this.wantsPackets) return
+    const { columns } = this
+    const at = columns.count++
+    const captured = packet.end - packet.start
+    columns.timestamp[at] = packet.seconds * 1000 + packet.nanoseconds / 1e6
+    columns.captureLength[at] = captured
+    columns.length[at] = packet.length
+    const fragmented = decode(packet, this.frame) === 'fragment'
+    columns.flags[at] = (captured < packet.length ? TRUNCATED : 0) | (fragmented ? FRAGMENTED : 0)
+    if (columns.count === PACKETS) this.flush()
+  }
+
+  /** Hands over the packets that wait for company. */
+  flush(): void {
+    if (this.columns.count === 0) return
+    this.press(this.host?.packets(this.columns))
+    this.columns.count = 0
+  }
+
+  async relief(): Promise<void> {
+    const { pressure } = this
+    this.pressure = null
+    await pressure
+  }
+
+  /** Until every script has seen everything, and what they began has ended. */
+  async stop(): Promise<void> {
+    const { host } = this
+    this.host = null
+    if (!host) return
+    this.flush()
+    this.summaries = await host.stop()
+  }
+
+  /** In the order in which they were given. */
+  ends(): readonly ScriptSummary[] {
+    return this.summaries
+  }
+
+  private press(promise: Promise<void> | undefined): void {
+    if (!promise) return
+    this.pressure = this.pressure ? Promise.all([this.pressure, promise]).then(() => {}) : promise
+  }
+
+  private async send({ kind, script, ...rest }: SendOrder): Promise<SendReply> {
+    return { body: await this.outbox.send({ integration: kind, script, arguments: rest }) }
+  }
+
+  private print({ script, level, text }: ConsoleLine): void {
+    // Clearing would take the table away with it.
+    if (level === 'clear') return
+    this.beforeLine()
+    const { depth } = this.look
+    const prefix = paint(
+      `[${printable(script)}]`,
+      level === 'log' ? 'cyan' : level === 'warning' ? 'yellow' : 'red',
+      depth,
+    )
+    for (const line of text.split('\n')) {
+      const safe = printableWithColor(line)
+      process.stderr.write(`${prefix} ${depth === 1 ? withoutColor(safe) : safe}\n`)
+    }
+  }
+}
+
+/** A title may be a sentence; what the script prints matters more. */
+const TITLE_COLUMNS = 32
+
+function shortened(title: string): string {
+  const bare = title.replace(/\.$/, '')
+  return columnsOf(bare) <= TITLE_COLUMNS ? bare : columned(bare, TITLE_COLUMNS).trimEnd()
+}
+
+/** The title stands before every line already. */
+function withoutTitle({ message, title }: ScriptError): string {
+  return message.startsWith(`${title}: `) ? message.slice(title.length + 2) : message
 }

@@ -7,6 +7,8 @@ import { openLive } from '../worker/sources/live.ts'
 import { counted, grouped } from './terminal.ts'
 
 export interface Source {
+  /** Packets come as they are captured, until `stop`. */
+  live: boolean
   /** Waits for packets. false: there will be none any more. */
   load(): Promise<boolean>
   /** The next packet that is here; null: `load` again. */
@@ -14,7 +16,7 @@ export interface Source {
   /** Bytes of the whole, and those that were read; null where there is no end. */
   size: number | null
   position(): number
-  /** The clock of what is live, seconds since 1970; null where only packets tell the time. */
+  /** The clock of what is live, seconds since 1970; of a file, null: only packets tell the time. */
   now(): number | null
   /** No more packets than were seen by now. */
   stop(): void
@@ -27,6 +29,7 @@ export interface Source {
 export async function openFile(path: string): Promise<Source> {
   const file = await openCapture(path)
   return {
+    live: false,
     async load() {
       // Reading a file never waits: without this, messages of scripts and Ctrl-C would not be heard before its end.
       await breathe()
@@ -45,6 +48,7 @@ export async function openFile(path: string): Promise<Source> {
 export async function openInterface(name: string, filter: string): Promise<Source> {
   const live = await openLive(name, filter)
   return {
+    live: true,
     load: () => live.load(),
     next: () => live.next(),
     size: null,

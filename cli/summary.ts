@@ -1,27 +1,19 @@
 /** What is said at the end: what was found, what became of every byte, of scripts and of what they sent. */
 import type { Dissector } from '../core/dissector.ts'
 import type { Tally } from '../core/tally.ts'
+import type { ScriptSummary } from '../scripting/host.ts'
 import type { Sent } from './outbox.ts'
-import { counted, grouped, paint } from './terminal.ts'
+import { counted, grouped, paint, printable } from './terminal.ts'
 
 export interface Ended {
   tally: Tally
   dissectors: readonly Dissector[]
   remarks: readonly string[]
-  scripts: readonly ScriptEnd[]
+  scripts: readonly ScriptSummary[]
   sent: Sent | null
   spool: string
   seconds: number
   interrupted: boolean
-}
-
-export interface ScriptEnd {
-  title: string
-  items: number
-  packets: number
-  errors: number
-  /** Why it was set apart; null when it was not. */
-  apart: string | null
 }
 
 export function summary(ended: Ended, depth: number): string {
@@ -67,14 +59,19 @@ function bytes({ tally, seconds, interrupted }: Ended): string[] {
   return lines
 }
 
-function scriptLine({ title, items, packets, errors, apart }: ScriptEnd, depth: number): string {
+function scriptLine(script: ScriptSummary, depth: number): string {
+  const { title, itemsSeen, packetsSeen, passed, failed, errors, linesDropped, unfinished, setApart } = script
   const seen = [
-    ...(items > 0 || packets === 0 ? [counted(items, 'item')] : []),
-    ...(packets > 0 ? [counted(packets, 'packet')] : []),
+    ...(itemsSeen > 0 || packetsSeen === 0 ? [counted(itemsSeen, 'item')] : []),
+    ...(packetsSeen > 0 ? [counted(packetsSeen, 'packet')] : []),
+    ...(passed + failed > 0 ? [`${grouped(passed)} passed`, `${grouped(failed)} failed`] : []),
+    ...(errors > 0 ? [counted(errors, 'error')] : []),
+    ...(linesDropped > 0 ? [`${counted(linesDropped, 'line')} too many not shown`] : []),
+    ...(unfinished > 0 ? [`${counted(unfinished, 'timer or promise', 'timers or promises')} unfinished`] : []),
+    ...(setApart === null ? [] : [`set apart: ${setApart}`]),
   ].join(', ')
-  const line = `script "${title}": ${seen}${errors > 0 ? `, ${counted(errors, 'error')}` : ''}`
-  if (apart !== null) return paint(`${line}, set apart: ${apart}`, 'red', depth)
-  return errors > 0 ? paint(line, 'red', depth) : line
+  const line = `script "${printable(title)}": ${seen}`
+  return errors > 0 || setApart !== null ? paint(line, 'red', depth) : line
 }
 
 function deliveries(sent: Sent, spool: string, depth: number): string[] {

@@ -1,5 +1,6 @@
-// Alerts a Slack channel when a service answers five requests with 5xx within ten seconds.
+// Alerts Slack on bursts of 5xx.
 //
+// Five such answers of one service within ten seconds are a burst.
 // Run with --env SLACK_WEBHOOK=https://hooks.slack.com/services/…
 
 const BURST = 5

@@ -1,4 +1,6 @@
-// Counts packets and bytes, and says so after every thousand packets.
+// Counts packets and bytes.
+//
+// Says how many after every thousand packets.
 
 var packets = 0
 var bytes = 0

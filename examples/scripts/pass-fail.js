@@ -1,4 +1,6 @@
-// Marks every HTTP answer as passed or, from status 500 on, as failed, and prints the score after each failure.
+// Passes or fails HTTP answers.
+//
+// From status 500 on an answer has failed; each failure is printed, with the score so far.
 
 var passed = 0
 var failed = 0

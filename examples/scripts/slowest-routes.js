@@ -1,4 +1,6 @@
-// Prints the slowest HTTP routes, by their 95th percentile, after every fifteen seconds of traffic.
+// Prints the slowest routes.
+//
+// By their 95th percentile, after every fifteen seconds of traffic.
 
 const EVERY_MS = 15_000
 const SHOWN = 5

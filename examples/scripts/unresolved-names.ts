@@ -1,4 +1,4 @@
-// Lists the names that DNS did not know, and how often each was asked for.
+// Lists names that DNS does not know.
 /// <reference path="../../scripting/script.d.ts" />
 
 const asked = new Map<string, number>()

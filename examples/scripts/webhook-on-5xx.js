@@ -1,4 +1,4 @@
-// Posts every HTTP answer of 5xx, with its request, to a webhook.
+// Posts every 5xx to a webhook.
 //
 // Run with --env WEBHOOK_URL=https://example.com/hook
 

@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { hookline, SHOP_PCAP, start } from './testing/hookline.ts'
+
+describe('bad input on the command line', function () {
+  this.timeout(60_000)
+  const folder = mkdtempSync(join(tmpdir(), 'hookline-bad-'))
+  after(() => rmSync(folder, { recursive: true }))
+  const shop = readFileSync(SHOP_PCAP)
+
+  function file(name: string, content: string | Uint8Array): string {
+    const path = join(folder, name)
+    writeFileSync(path, content)
+    return path
+  }
+
+  const text = file('notes.txt', 'Dear diary,\ntoday nothing was captured.\n')
+  const empty = file('empty.pcap', '')
+  const directory = join(folder, 'captures')
+  mkdirSync(directory)
+  const good = file('good.js', '// Good.\nfunction onItemCaptured(data) {}\n')
+  const broken = file('broken.js', '// Broken.\nfunction onItemCaptured(data) {\n  return data.(\n}\n')
+  const misspelt = file('misspelt.js', '// Misspelt.\nfunction onItemCapturd(data) {}\n')
+
+  const cases: [what: string, words: string[], said: RegExp][] = [
+    ['a text file', ['run', '--pcap', text], /expected a pcap or pcapng capture, found text that begins with "Dear/],
+    ['an empty file', ['run', '--pcap', empty], /expected a pcap or pcapng capture, found no bytes/],
+    ['a missing file', ['run', '--pcap', join(folder, 'nope.pcap')], /found nothing at .*nope\.pcap/],
+    ['a directory', ['run', '--pcap', directory], /expected a capture file, found a directory/],
+    [
+      'a damaged gzip file',
+      ['run', '--pcap', file('x.gz', Buffer.from([0x1f, 0x8b, 8, 0, 1, 2]))],
+      /whole gzip stream/,
+    ],
+    ['a script with a syntax error', ['run', broken, '--pcap', SHOP_PCAP], /broken\.js:3:\d+: Unexpected token/],
+    ['an unknown hook', ['run', misspelt, '--pcap', SHOP_PCAP], /misspelt\.js:2: .*onItemCapturd.*onItemCaptured/],
+    ['a missing script', ['run', join(folder, 'nope.js'), '--pcap', SHOP_PCAP], /nope\.js.*ENOENT/],
+    ['a capture in the place of a script', ['run', SHOP_PCAP, '--pcap', SHOP_PCAP], /ends in \.js or \.ts/],
+    ['--env without =', ['run', good, '--pcap', SHOP_PCAP, '--env', 'TOKEN'], /'TOKEN' is invalid.*NAME=VALUE/],
+    ['--env without a name', ['run', good, '--pcap', SHOP_PCAP, '--env', '=1'], /'=1' is invalid.*NAME=VALUE/],
+    ['an unknown flag', ['run', '--pcap', SHOP_PCAP, '--jsn'], /unknown option '--jsn' \(Did you mean --json\?\)/],
+    ['an unknown command', ['rnu'], /unknown command 'rnu' \(Did you mean run\?\)/],
+    ['--pcap and -i together', ['run', '--pcap', SHOP_PCAP, '-i', 'lo'], /--pcap.*-i.*found both/],
+    ['neither --pcap nor -i', ['run', good], /give --pcap FILE, or -i INTERFACE/],
+    ['--filter without -i', ['run', '--pcap', SHOP_PCAP, '--filter', 'tcp'], /--filter.*give -i/],
+    ['--json and --quiet', ['run', '--pcap', SHOP_PCAP, '--json', '-q'], /--json.*--quiet/],
+    ['an option without its value', ['run', '--pcap'], /argument missing/],
+    ['a spool that is not there', ['spool', 'list', '--spool', join(folder, 'none')], /there is no spool in/],
+    [
+      'a spool in a file',
+      ['run', vendor(), '--pcap', SHOP_PCAP, '--spool', join(text, 'x')],
+      /spool .* can't be written/,
+    ],
+    ['a starter over a script', ['new', 'script', good.replace(/\.js$/, '')], /good\.js is there already/],
+    ['a starter in a missing folder', ['new', 'script', join(folder, 'no/such')], /there is no folder/],
+  ]
+
+  function vendor(): string {
+    return file(
+      'vendor.js',
+      "// Sends.\nfunction onItemCaptured() { vendor.slack('http://127.0.0.1:9/', 'a', 'b', 'good') }\n",
+    )
+  }
+
+  for (const [what, words, said] of cases) {
+    it(`says what is wrong with ${what}, in one line, and ends with 2`, async () => {
+      const { code, stdout, stderr } = await hookline(folder, words)
+      assert.match(stderr, said)
+      assert.match(stderr, /^hookline: [^\n]+\n$/, 'one line')
+      assert.equal(stdout, '')
+      assert.equal(code, 2)
+    })
+  }
+
+  it('says the same of standard input', async () => {
+    const { code, stderr } = await hookline(folder, ['run', '--pcap', '-'], Buffer.from('no capture at all'))
+    assert.match(stderr, /^hookline: expected a pcap or pcapng capture, found text[^\n]+\n$/)
+    assert.equal(code, 2)
+  })
+
+  it('does not obey what a file tells the terminal', async () => {
+    const { stderr } = await hookline(folder, ['run', '--pcap', file('evil', 'abc\x1b]0;owned\x07def')])
+    assert.doesNotMatch(stderr, /[\x00-\x09\x0b-\x1f]/)
+  })
+
+  it('delivers what a cut capture holds, reports the damage, and ends with 0', async () => {
+    const whole = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
+    const cut = await hookline(folder, [
+      'run',
+      '--pcap',
+      file('cut.pcap', shop.subarray(0, shop.length / 2 - 7)),
+      '--json',
+    ])
+    assert.equal(cut.code, 0)
+    assert.match(cut.stderr, /^capture: damaged at byte [\d ]+: record cut short/m)
+    const expected = new Set(whole.stdout.split('\n').map(pairOf))
+    const pairs = cut.stdout
+      .split('\n')
+      .filter(line => line.includes('"response":{'))
+      .map(pairOf)
+    assert.ok(pairs.length > 300, `${pairs.length} pairs`)
+    assert.deepEqual(
+      pairs.filter(pair => !expected.has(pair)),
+      [],
+    )
+  })
+
+  it('reads half a pcapng block as damage, not as the end of everything', async () => {
+    const block = sectionAndInterface(1)
+    const { code, stderr } = await hookline(folder, [
+      'run',
+      '--pcap',
+      file('half.pcapng', block.subarray(0, block.length - 9)),
+    ])
+    assert.match(stderr, /^capture: damaged at byte 28: block cut short/m)
+    assert.equal(code, 0)
+  })
+
+  it('counts every byte of an unknown link type as skipped', async () => {
+    const unknown = Buffer.from(shop)
+    unknown.writeUInt32LE(147, 20)
+    const { code, stdout, stderr } = await hookline(folder, ['run', '--pcap', '-', '--json'], unknown)
+    assert.equal(stdout, '')
+    assert.match(stderr, /^skipped: ([\d ]+) unknown link type$/m)
+    assert.deepEqual(sums(stderr), { bytes: true })
+    assert.equal(code, 0)
+  })
+
+  it('adds every byte of a good capture up, also from gzip on standard input', async () => {
+    const { code, stdout, stderr } = await hookline(folder, ['run', '--pcap', '-', '--json'], gzipSync(shop))
+    assert.equal(code, 0)
+    assert.deepEqual(sums(stderr), { bytes: true })
+    assert.equal(stdout.trim().split('\n').length, 1273)
+  })
+
+  it('ends quietly when its reader has seen enough', async () => {
+    const child = start(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
+    child.stdin.end()
+    let stderr = ''
+    child.stderr.on('data', text => {
+      stderr += text
+    })
+    child.stdout.once('data', () => child.stdout.destroy())
+    const code = await new Promise(resolve => child.on('close', resolve))
+    assert.equal(code, 0)
+    assert.doesNotMatch(stderr, /EPIPE|Error/)
+  })
+})
+
+/** What must not change when the rest of the capture is missing. */
+function pairOf(line: string): string {
+  if (line === '') return ''
+  const { src, startTime, request, response } = JSON.parse(line)
+  return JSON.stringify([src.port, startTime, request, response])
+}
+
+function sums(stderr: string): { bytes: boolean } {
+  const line = /^([\d ]+) bytes = ([\d ]+) headers \+ ([\d ]+) parsed \+ ([\d ]+) skipped$/m.exec(stderr)
+  assert.ok(line, stderr)
+  const [bytes, headers, parsed, skipped] = line.slice(1).map(text => Number(text.replaceAll(' ', '')))
+  return { bytes: bytes === headers! + parsed! + skipped! && bytes! > 0 }
+}
+
+/** pcapng: a Section Header Block (28 bytes) and an Interface Description Block (20). */
+function sectionAndInterface(linkType: number): Buffer {
+  const bytes = Buffer.alloc(48)
+  bytes.writeUInt32LE(0x0a0d0d0a, 0)
+  bytes.writeUInt32LE(28, 4)
+  bytes.writeUInt32LE(0x1a2b3c4d, 8)
+  bytes.writeUInt16LE(1, 12)
+  bytes.writeBigInt64LE(-1n, 16)
+  bytes.writeUInt32LE(28, 24)
+  bytes.writeUInt32LE(1, 28)
+  bytes.writeUInt32LE(20, 32)
+  bytes.writeUInt16LE(linkType, 36)
+  bytes.writeUInt32LE(20, 44)
+  return bytes
+}
