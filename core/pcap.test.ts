@@ -221,6 +221,17 @@ describe('a pcapng', () => {
     }
   })
 
+  it('adds up the packets that its packets say were lost before them', () => {
+    const ng = builder(true)
+    const lost: Option[] = [[4, u32s(true, 40, 0)]]
+    const old = (count: number) => ng.block(2, u16s(true, 0, count), u32s(true, 0, 0, 3, 3), padded(BODY))
+    const { notes, packets } = read(
+      concat(ng.section(), ng.interface(1, []), ng.packet({ options: lost }), old(2), old(0xffff), ng.packet({})),
+    )
+    assert.equal(packets.length, 4)
+    assert.equal(notes.interfaces[0]!.lost, 42)
+  })
+
   it('skips blocks that it does not know, and counts them by type, of which there may be very many', () => {
     const ng = builder(true)
     const strange = Array.from({ length: 1000 }, (_, i) => ng.block(0x70000000 + i, BODY4))
