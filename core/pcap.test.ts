@@ -232,6 +232,13 @@ describe('a pcapng', () => {
     assert.equal(notes.interfaces[0]!.lost, 42)
   })
 
+  it('knows of a simple packet only that it was cut at the snap length, and no time', () => {
+    const ng = builder(true)
+    const described = ng.block(1, u16s(true, 1, 0), u32s(true, 5))
+    const packet = only(concat(ng.section(), described, ng.block(3, u32s(true, 100), BODY4, BODY4)))
+    assert.deepEqual([packet.end - packet.start, packet.length, packet.seconds], [5, 100, 0])
+  })
+
   it('skips blocks that it does not know, and counts them by type, of which there may be very many', () => {
     const ng = builder(true)
     const strange = Array.from({ length: 1000 }, (_, i) => ng.block(0x70000000 + i, BODY4))

@@ -112,10 +112,7 @@ export class PcapngBlocks {
         if (this.readSimplePacket(at, size)) return this.packet
       } else if (type === OLD_PACKET_BLOCK) {
         if (this.readOldPacket(at, size)) return this.packet
-      } else {
-        this.readOther(type, at, size)
-        if (this.stopped !== null) return null
-      }
+      } else this.readOther(type, at, size)
     }
   }
 
@@ -242,7 +239,7 @@ export class PcapngBlocks {
       this.skip('block contents', size, `a ${reader.name} of at least ${reader.least} bytes`, `${size}`)
     else {
       this.options.begin(this.intake, this.little, at + reader.options, at + size - 4)
-      if (reader.read(this, at, at + size - 4) && this.stopped === null) this.pass(size)
+      if (reader.read(this, at, at + size - 4)) this.pass(size)
     }
   }
 
