@@ -1,0 +1,49 @@
+/** What tshark counted in a capture, beside what came out here: every difference wants a reason. */
+import type { Item } from '../../core/item.ts'
+
+/** tshark's counts by name, as index.json of the corpus has them: numbers, or numbers by word. */
+export type Counts = Record<string, number | Record<string, number>>
+
+export interface Difference {
+  /** `http.statuses 404`. */
+  count: string
+  tshark: number
+  found: number
+}
+
+/** Counts that both sides have a notion of. tshark's `http` is HTTP/1; an interim answer (1xx) is a response to it. */
+const COUNTERS: Readonly<Record<string, (item: Item) => string | boolean | null>> = {
+  'http.requests': item => isHttp1(item) && item.request !== null,
+  'http.methods': item => (isHttp1(item) ? (item.request?.method ?? null) : null),
+  'http.statuses': item => (isHttp1(item) && item.response !== null ? String(item.response.status) : null),
+  'dns.queries': item => item.protocol.name === 'dns' && item.request !== null,
+  'dns.responses': item => item.protocol.name === 'dns' && item.response !== null,
+}
+
+export function differences(counts: Counts, items: readonly Item[]): Difference[] {
+  const found: Difference[] = []
+  for (const [name, counter] of Object.entries(COUNTERS)) {
+    const theirs = counts[name] ?? (name.endsWith('s') && /methods|statuses/.test(name) ? {} : 0)
+    if (typeof theirs === 'number') {
+      const ours = items.filter(item => counter(item) === true).length
+      if (ours !== theirs) found.push({ count: name, tshark: theirs, found: ours })
+      continue
+    }
+    const ours = new Map<string, number>()
+    for (const item of items) {
+      const word = counter(item)
+      if (typeof word === 'string') ours.set(word, (ours.get(word) ?? 0) + 1)
+    }
+    for (const word of new Set([...Object.keys(theirs), ...ours.keys()])) {
+      // Interim answers are no answers here: the final one is.
+      if (name === 'http.statuses' && word.startsWith('1') && word !== '101') continue
+      const [a, b] = [theirs[word] ?? 0, ours.get(word) ?? 0]
+      if (a !== b) found.push({ count: `${name} ${word}`, tshark: a, found: b })
+    }
+  }
+  return found
+}
+
+function isHttp1(item: Item): boolean {
+  return item.protocol.name === 'http' && !item.protocol.version.startsWith('2')
+}
