@@ -81,7 +81,7 @@ class Demo {
   private async recorded(slack: SlackReceiver): Promise<void> {
     const run = this.hookline('run', ALERTS, ROUTES, '--pcap', CAPTURE, '--env', `SLACK_WEBHOOK=${slack.url}`)
     const excerpt = new Excerpt()
-    const [code] = await this.finish(run, line => excerpt.take(line))
+    const code = await this.finish(run, line => excerpt.take(line))
     if (code !== 0) throw new Error(`hookline run ended with ${code}`)
   }
 
@@ -91,8 +91,11 @@ class Demo {
       this.say(`Left out: ${reason}`, 'yellow')
       return
     }
-    const filter = 'net 127.0.0.0/8 and not host 127.0.0.1'
+    // What the customers see, and the carts.
+    const filter = 'net 127.0.1.0/24 or port 18379'
     const run = this.hookline('run', ALERTS, '-i', 'lo', '--filter', filter, '--env', `SLACK_WEBHOOK=${slack.url}`)
+    // The shop opens when somebody watches.
+    await once(run.stderr!, 'readable')
     const shop = this.start(process.execPath, [SHOP, String(LIVE_SECONDS)])
     shop.stderr!.resume()
     shop.stdout!.resume()
@@ -101,36 +104,49 @@ class Demo {
       await pause(300)
       run.kill('SIGINT')
     })
-    await this.finish(run, line => line)
+    await this.follow(run)
   }
 
-  /** Shows what `run` prints, line by line, and resolves when it has ended. */
-  private async finish(run: ChildProcess, table: (line: string) => string | null): Promise<[number | null]> {
-    const timer = setTimeout(() => run.kill('SIGKILL'), STEP_PATIENCE_MS)
+  /** Shows what `run` prints: the table first, then what scripts and the summary say; and resolves with its exit code. */
+  private async finish(run: ChildProcess, excerpt: (line: string) => string | null): Promise<number | null> {
+    const told = array(lines(run.stderr!))
+    const ended = this.end(run)
     const pace = this.look.width === null ? 0 : LINE_MS
-    const rows = (async () => {
-      for await (const line of lines(run.stdout!)) {
-        const shown = table(line)
-        if (shown === null) continue
-        console.log(shown)
-        await pause(pace)
-      }
-    })()
-    const told: string[] = []
-    const said = (async () => {
-      for await (const line of lines(run.stderr!)) told.push(line)
-    })()
-    const [code] = (await once(run, 'exit')) as [number | null]
-    await rows
-    await said
-    for (const line of told) console.log(line)
+    for await (const line of lines(run.stdout!)) {
+      const shown = excerpt(line)
+      if (shown === null) continue
+      console.log(shown)
+      await pause(pace)
+    }
+    for (const line of await told) console.log(line)
+    return ended
+  }
+
+  /** The same, each line when it comes. */
+  private async follow(run: ChildProcess): Promise<void> {
+    const ended = this.end(run)
+    await Promise.all(
+      [run.stdout!, run.stderr!].map(async stream => {
+        for await (const line of lines(stream)) console.log(line)
+      }),
+    )
+    await ended
+  }
+
+  private async end(child: ChildProcess): Promise<number | null> {
+    const timer = setTimeout(() => child.kill('SIGKILL'), STEP_PATIENCE_MS)
+    const [code] = (await once(child, 'exit')) as [number | null]
     clearTimeout(timer)
-    return [code]
+    return code
   }
 
   private hookline(...words: string[]): ChildProcess {
-    const shown = words.map(word => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`)).join(' ')
-    console.log(`${paint('$', 'dim', this.look.depth)} ${paint(`./hookline ${shown}`, 'bold', this.look.depth)}\n`)
+    const quoted = words.map(word => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`))
+    const options = quoted.findIndex(word => word.startsWith('-'))
+    const shown = [`./hookline ${quoted.slice(0, options).join(' ')}`, quoted.slice(options).join(' ')].join(
+      ' \\\n    ',
+    )
+    console.log(`${paint('$', 'dim', this.look.depth)} ${paint(shown, 'bold', this.look.depth)}\n`)
     return this.start(join(HOME, 'hookline'), [...words, '--spool', join(this.folder, 'spool')])
   }
 
@@ -205,6 +221,12 @@ class Excerpt {
 
 function lines(stream: Readable): AsyncIterable<string> {
   return createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })
+}
+
+async function array(lines: AsyncIterable<string>): Promise<string[]> {
+  const all = []
+  for await (const line of lines) all.push(line)
+  return all
 }
 
 /** As FORCE_COLOR counts. */

@@ -7,7 +7,7 @@ export const EXIT = {
   input: 2,
   /** Everything was read, but a script threw or was set apart. */
   script: 3,
-  /** `spool deliver` ended, and something still waits. */
+  /** `spool deliver` or `retry` ended, and something still waits or was refused. */
   undelivered: 4,
   interrupted: 130,
   terminated: 143,

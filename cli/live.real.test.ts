@@ -44,6 +44,8 @@ describe('run -i lo', function () {
     assert.equal(code, 130)
     assert.match(stderr, /, interrupted$/m)
     assert.doesNotMatch(stderr, /dropped|half pairs 1/)
+    const halves = items(stdout).filter(({ request, response }) => request === null || response === null)
+    assert.deepEqual(halves, [])
     const seen = items(stdout).map(({ request, response }) => ({
       path: request.path,
       status: response.status,
@@ -66,6 +68,8 @@ describe('run -i lo', function () {
       }
       socket.destroy()
       const { stdout } = await capture.stop()
+      const halves = items(stdout).filter(({ request, response }) => request === null || response === null)
+      assert.deepEqual(halves, [])
       const seen = items(stdout).map(({ request, response }) => [request.command, request.key, response.value])
       assert.deepEqual(
         seen,

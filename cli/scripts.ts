@@ -125,7 +125,7 @@ export class Scripts {
     this.beforeLine()
     const { depth } = this.look
     const prefix = paint(
-      `[${printable(script)}]`,
+      `[${shortened(printable(script))}]`,
       level === 'log' ? 'cyan' : level === 'warning' ? 'yellow' : 'red',
       depth,
     )

@@ -27,10 +27,7 @@ export function addSpool(program: Command): void {
     .option('--seconds <n>', 'give up after so long', seconds, PATIENCE_SECONDS)
     .action(({ spool, seconds }: Options & { seconds: number }) =>
       withSpool(spool, async delivery => {
-        delivery.run()
-        await delivery.drain(seconds * 1000)
-        await list(delivery)
-        if (delivery.counts().spooled > 0) process.exitCode = EXIT.undelivered
+        await deliver(delivery, seconds)
       }),
     )
   add('dead', 'the dead letters, and why they could not be delivered').action(({ spool }: Options) =>
@@ -42,9 +39,7 @@ export function addSpool(program: Command): void {
     .action((ids: string[], { spool, seconds }: Options & { seconds: number }) =>
       withSpool(spool, async delivery => {
         for (const id of chosen(delivery, ids)) await delivery.redeliver(id)
-        delivery.run()
-        await delivery.drain(seconds * 1000)
-        await list(delivery)
+        await deliver(delivery, seconds)
       }),
     )
   add('drop', 'throw dead letters away')
@@ -74,6 +69,15 @@ async function withSpool(directory: string, use: (delivery: Delivery) => void | 
   } finally {
     await delivery.close()
   }
+}
+
+async function deliver(delivery: Delivery, seconds: number): Promise<void> {
+  const { deadLettered } = delivery.counts()
+  delivery.run()
+  await delivery.drain(seconds * 1000)
+  await list(delivery)
+  const { spooled, deadLettered: dead } = delivery.counts()
+  if (spooled > 0 || dead > deadLettered) process.exitCode = EXIT.undelivered
 }
 
 function chosen(delivery: Delivery, ids: string[]): string[] {

@@ -340,8 +340,9 @@ if (import.meta.main) {
     console.log(`open: ${SERVICES.join(', ')}, dns${redis ? ', redis' : ' (no redis-server here: carts forget)'}`)
     const until = performance.now() + seconds * 1000
     for (let number = 0; performance.now() < until; number++) {
-      shop.paymentDown = performance.now() > until - seconds * 500
+      shop.paymentDown = performance.now() > until - (seconds * 1000 * 2) / 3
       await shop.visit(number, true)
+      await pause(200)
     }
   } finally {
     await shop.close()

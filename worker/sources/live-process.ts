@@ -4,6 +4,7 @@
  */
 import { createRequire } from 'node:module'
 import { Socket } from 'node:net'
+import { setPriority } from 'node:os'
 import { CHANNEL, type Hello, RECORD_HEAD, SNAP_LENGTH } from './live.ts'
 
 /** As `cap` names them, and LINKTYPE_ numbers. */
@@ -14,8 +15,13 @@ const LINK_TYPES: Record<string, number> = {
   LINKTYPE_LINUX_SLL: 113,
   IEEE802_11_RADIO: 127,
 }
-/** What the kernel keeps for us while we are busy. */
-const KERNEL_BUFFER = 32 << 20
+/**
+ * What the kernel keeps for us while we are busy. `cap` has it cut into slots of one packet each, as large as the
+ * largest: on loopback 128 kB, so that this is room for a thousand packets.
+ */
+const KERNEL_BUFFER = 128 << 20
+/** Ahead of what it watches: packets are stamped when they are read, so waiting for a processor falsifies their times. */
+const PRIORITY = -10
 /** What waits here while the other side is busy; beyond it packets are dropped, and counted. */
 const MAX_BACKLOG = 64 << 20
 /** Packets travel together: a block is passed on when it is full, or this long after its first packet. */
@@ -27,6 +33,12 @@ const TICK_MS = 100
 const [name = '', filter = ''] = process.argv.slice(2)
 const channel = new Socket({ fd: CHANNEL, readable: true, writable: true })
 channel.on('error', () => process.exit(0))
+
+try {
+  setPriority(PRIORITY)
+} catch {
+  // Without the capability SYS_NICE: times are then a little less exact.
+}
 
 const packet = Buffer.alloc(SNAP_LENGTH)
 const { Cap } = createRequire(import.meta.url)('cap') as { Cap: new () => Capture }
