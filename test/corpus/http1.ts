@@ -21,10 +21,13 @@ export function compare(truth: Truth, items: Item[], context: Circumstances): Co
   const measured = context.base === null
   // Several bases share one capture: what lies on other ports belongs to them.
   const ours = new Set(expected.map(({ port }) => port))
+  // Where only answers were written down, some were not: what else lies in the capture was sent too.
+  const complete = told.responses === undefined
   const candidates = items.filter(
     item => isHttp1(item) && (measured || ours.has(Number(item.src.port)) || ours.has(Number(item.dst.port))),
   )
-  return match(expected, candidates, measured, expect.startsWith('subset'))
+  const result = match(expected, candidates, measured, expect.startsWith('subset'))
+  return complete ? result : { ...result, wrong: result.wrong.filter(({ what }) => !what.startsWith(UNASKED)) }
 }
 
 /** One request with its answer as a program saw it. What that program could not know is undefined and not compared. */
@@ -34,9 +37,9 @@ interface Expected {
   /** null: what was sent is no HTTP request. */
   request: ExpectedRequest | null | undefined
   /** null: no answer came, or the capture does not hold it. */
-  response: ExpectedResponse | null
-  /** The connection ended within the message. */
-  cut: boolean
+  response: ExpectedResponse | null | undefined
+  /** The connection ended within the message; `withheld`: the client waited to be asked for the body, in vain. */
+  cut: boolean | 'withheld'
   /** ms that the client measured: the wire took no longer. */
   atMost?: number
   /** ms that the server waited before it answered. */
@@ -74,32 +77,59 @@ interface Body {
 
 function match(expected: Expected[], candidates: Item[], measured: boolean, partial: boolean): Comparison {
   const unused = new Set(candidates)
+  const found = new Map<Expected, Item>()
   const result: Comparison = { expected: expected.length, equal: 0, missing: [], wrong: [] }
-  // Those of a known port first, so that one of unknown port does not take their items.
-  for (const one of [
-    ...expected.filter(({ port }) => port !== null),
-    ...expected.filter(({ port }) => port === null),
-  ]) {
-    const possible = [...unused].filter(item => concerns(item, one))
-    const exact = possible.find(item => differences(item, one, measured, partial).length === 0)
-    const item = exact ?? possible[0]
-    if (item === undefined) {
-      result.missing.push({ what: name(one), ...(partial ? { why: 'packets are missing from the capture' } : {}) })
-      continue
-    }
+  const take = (one: Expected, item: Item) => {
     unused.delete(item)
-    if (exact === undefined) {
-      result.wrong.push({ what: `${name(one)}: ${differences(item, one, measured, partial).join('; ')}` })
-    } else result.equal++
+    found.set(one, item)
   }
-  for (const item of unused) result.wrong.push(unasked(item))
+  // Those of a known port first, so that one of unknown port does not take their items; and first what is equal, so
+  // that nobody takes an item for a bad likeness of his own.
+  const ordered = [...expected.filter(({ port }) => port !== null), ...expected.filter(({ port }) => port === null)]
+  for (const one of ordered) {
+    for (const item of unused) {
+      if (!concerns(item, one) || differences(item, one, measured, partial).length > 0) continue
+      take(one, item)
+      result.equal++
+      break
+    }
+  }
+  for (const one of ordered) {
+    if (found.has(one)) continue
+    const item = [...unused].find(item => concerns(item, one))
+    if (item === undefined) result.missing.push(missing(one, partial))
+    else {
+      take(one, item)
+      result.wrong.push({ what: `${name(one)}: ${differences(item, one, measured, partial).join('; ')}` })
+    }
+  }
+  for (const item of unused) {
+    // Where packets are missing, a pair may come as two halves.
+    const other = [...found].find(([one, half]) => partial && completes(item, half, one))?.[0]
+    if (other === undefined) result.wrong.push(unasked(item))
+    else found.delete(other)
+  }
   return result
 }
+
+function missing(one: Expected, partial: boolean): Finding {
+  if (partial) return { what: name(one), why: 'packets are missing from the capture' }
+  if (one.request === null)
+    return { what: name(one), why: 'the client spoke no HTTP: the connection is not taken for HTTP' }
+  return { what: name(one) }
+}
+
+function completes(item: Item, half: Item, one: Expected): boolean {
+  const apart = item.request === null ? half.response === null : item.response === null && half.request === null
+  return apart && concerns(item, one) && differences(item, one, false, true).length === 0
+}
+
+const UNASKED = 'nobody sent this'
 
 function unasked(item: Item): Finding {
   const { request, response } = item
   return {
-    what: `nobody sent this: ${request?.method ?? '?'} ${request?.url ?? '?'} -> ${response?.status ?? '?'} (${item.id})`,
+    what: `${UNASKED}: ${request?.method ?? '?'} ${request?.url ?? '?'} -> ${response?.status ?? '?'} (${item.id})`,
   }
 }
 
@@ -113,7 +143,7 @@ function concerns(item: Item, one: Expected): boolean {
   if (item.request !== null && one.request) {
     return item.request.method === one.request.method && targetOf(item.request) === one.request.target
   }
-  return one.response !== null && item.response?.status === one.response.status
+  return one.response != null && item.response?.status === one.response.status
 }
 
 /** `partial`: packets are missing, so that an item may lack a half or, if its `error` says so, a part of a half. */
@@ -146,16 +176,16 @@ function differences(item: Item, one: Expected, measured: boolean, partial: bool
   }
 
   if (item.response === null) {
-    if (one.response !== null && !partial) found.push(`response ${one.response.status} expected, none found`)
+    if (one.response && !partial) found.push(`response ${one.response.status} expected, none found`)
   } else if (one.response === null) {
     found.push(`no response expected, ${item.response.status} found`)
-  } else {
+  } else if (one.response !== undefined) {
     compareResponse(item.response, one, partial && admitted, differ)
   }
 
-  if (one.cut && !admitted && item.response !== null)
+  if (one.cut === true && !admitted && item.response !== null)
     found.push('an error expected: the connection ended within the message')
-  if (!one.cut && !partial && one.response !== null && one.request && admitted) {
+  if (!one.cut && !partial && one.response && one.request && admitted) {
     found.push(`no error expected, ${brief(item.error!.msg)} found`)
   }
   if (measured && item.elapsedTime !== null) {
@@ -184,7 +214,7 @@ function compareResponse(is: Json, one: Expected, excused: boolean, differ: Diff
     for (const [key, value] of was.headers) differ(`header ${key}`, value, headers.get(key))
     for (const [key, value] of headers) if (!was.headers.has(key)) differ(`header ${key}`, 'none', value)
   }
-  if (one.cut || excused) return
+  if (one.cut === true || excused) return
   if (was.body !== undefined) {
     differ('response body size', was.body.size, is.bodySize)
     if (typeof is.content?.text === 'string' && !headers.has('content-encoding')) {
@@ -223,6 +253,8 @@ function fromExchange(exchange: Truth, told: Truth): Expected[] {
   // Refused: no request ever went out.
   if (exchange.clientPort === undefined) return []
   const oneSided = /\bsrc host\b/.test(told.filter ?? '')
+  // Refused without the body: it was never sent.
+  const withheld = exchange.reqHeaders.expect === '100-continue' && exchange.interim.length === 0
   const wait = /[?&]sleep=(\d+)/.exec(exchange.target)?.[1]
   const answered = exchange.status !== undefined && !oneSided
   return [
@@ -232,7 +264,7 @@ function fromExchange(exchange: Truth, told: Truth): Expected[] {
         method: exchange.method,
         target: exchange.target,
         headers: fromObject(exchange.reqHeaders),
-        ...(exchange.reqBodyLen === undefined
+        ...(exchange.reqBodyLen === undefined || withheld
           ? {}
           : { body: { size: exchange.reqBodyLen, sha256: exchange.reqBodySha256 } }),
       },
@@ -248,8 +280,11 @@ function fromExchange(exchange: Truth, told: Truth): Expected[] {
               ? {}
               : { decoded: { size: exchange.decodedLen, sha256: exchange.decodedSha256 } }),
           }
-        : null,
-      cut: exchange.error !== undefined,
+        : // The server may have answered what the client gave up before it read the answer.
+          exchange.aborted
+          ? undefined
+          : null,
+      cut: withheld ? 'withheld' : exchange.error !== undefined,
       ...(exchange.ms === undefined ? {} : { atMost: exchange.ms }),
       ...(wait === undefined ? {} : { atLeast: Number(wait) }),
     },
@@ -367,7 +402,8 @@ function fromObject(object: Record<string, string | number | string[]>): Headers
 
 function append(headers: Headers, key: string, bytes: string): void {
   const before = headers.get(key.toLowerCase())
-  const value = Buffer.from(bytes, 'latin1').toString('utf8')
+  // White space around a value is not part of it (RFC 9110, 5.5).
+  const value = Buffer.from(bytes, 'latin1').toString('utf8').trim()
   headers.set(key.toLowerCase(), before === undefined ? value : `${before},${value}`)
 }
 
