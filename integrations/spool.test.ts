@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { type NewOrder, SPOOL_LIMITS, Spool } from './spool.ts'
+
+function order(id: string, text = ''): NewOrder {
+  const json = JSON.stringify({ text })
+  return {
+    id,
+    integration: 'sink',
+    script: '',
+    destination: 'sink x',
+    arguments: json,
+    bytes: json.length,
+    accepted: 0,
+  }
+}
+
+/** SQLite answers a file at its limit as it answers a full disk. */
+const NARROW = { ...SPOOL_LIMITS, fileBytes: 160 * 1024 }
+
+describe('spool', () => {
+  let directory: string
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'hookline-spool-'))
+  })
+  afterEach(() => rmSync(directory, { recursive: true }))
+
+  it('tells the caller that the disk is full, keeps what it has, and takes again when there is room', async () => {
+    const spool = Spool.open(directory, NARROW)
+    await spool.add(order('kept'))
+    const big = 'x'.repeat(50_000)
+    const results = await Promise.allSettled(Array.from({ length: 8 }, (_, i) => spool.add(order(`big ${i}`, big))))
+    assert.ok(results.every(({ status }) => status === 'rejected'))
+    assert.equal((results[0] as PromiseRejectedResult).reason.code, 'SPOOL_DISK_FULL')
+    assert.equal(spool.counts().produced, 1)
+    assert.equal(spool.next('sink x')?.id, 'kept')
+    await spool.delivered(spool.next('sink x')!)
+    await spool.add(order('small'))
+    assert.deepEqual(spool.counts().delivered, 1)
+    assert.deepEqual(spool.counts().spooled, 1)
+    await spool.close()
+  })
+
+  it('writes what has happened outside although those who want in at the same time find no room', async () => {
+    const spool = Spool.open(directory, NARROW)
+    await spool.add(order('sent'))
+    const refused = spool.add(order('big', 'x'.repeat(200_000)))
+    await Promise.all([assert.rejects(refused, { code: 'SPOOL_DISK_FULL' }), spool.delivered(spool.next('sink x')!)])
+    assert.equal(spool.counts().delivered, 1)
+    assert.equal(spool.counts().spooled, 0)
+    await spool.close()
+  })
+
+  it('finishes at close what was begun', async () => {
+    const before = Spool.open(directory)
+    const adding = Promise.all(['a', 'b', 'c'].map(id => before.add(order(id))))
+    await before.close()
+    await adding
+    const after = Spool.open(directory)
+    assert.equal(after.counts().spooled, 3)
+    await after.close()
+  })
+
+  it('says in one line what is wrong with its directory', () => {
+    const file = join(directory, 'file')
+    writeFileSync(file, '')
+    const garbage = join(directory, 'garbage')
+    mkdirSync(garbage)
+    writeFileSync(join(garbage, 'spool.db'), 'no database at all, but long enough to be looked at '.repeat(100))
+    for (const wrong of [file, garbage]) {
+      assert.throws(() => Spool.open(wrong), { code: 'SPOOL_UNUSABLE', message: new RegExp(wrong) })
+    }
+  })
+
+  it('does not touch the file of a later version', async () => {
+    await Spool.open(directory).close()
+    const database = new DatabaseSync(join(directory, 'spool.db'))
+    database.exec('pragma user_version = 99')
+    database.close()
+    assert.throws(() => Spool.open(directory), { code: 'SPOOL_LAYOUT' })
+  })
+})
