@@ -36,6 +36,7 @@ const ERROR = constant(',"error":')
 const EVENT = constant(',"event":')
 const SIZE = constant(',"data":null,"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
+const NOTHING = new Uint8Array(0)
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')
@@ -57,7 +58,9 @@ export class ItemWriter {
   private readonly worker: string
   private readonly node: { ip: string; name: string } | null
   private second = -1
-  private readonly secondText = new Uint8Array(20)
+  /** Seconds since 1970 in ten digits or more, and RFC 3339 up to the full stop. */
+  private secondDigits: Uint8Array = NOTHING
+  private secondText: Uint8Array = NOTHING
 
   constructor(worker: string, node: { ip: string; name: string } | null, sink: (batch: Batch) => void) {
     this.worker = worker
@@ -197,10 +200,12 @@ export class ItemWriter {
     out.reserve(80)
     if (seconds !== this.second) {
       this.second = seconds
-      new TextEncoder().encodeInto(new Date(seconds * 1000).toISOString().slice(0, 20), this.secondText)
+      this.secondDigits = constant(String(seconds))
+      this.secondText = constant(new Date(seconds * 1000).toISOString().slice(0, 20))
     }
     const whole = (nanoseconds / 1e6) | 0
-    out.integer(seconds * 1000 + whole)
+    out.raw(this.secondDigits)
+    out.digits(whole, 3)
     this.fraction(nanoseconds - whole * 1e6)
     out.raw(START_TIME)
     out.raw(this.secondText)

@@ -43,11 +43,11 @@ export function constant(text: string): Uint8Array {
 }
 
 export class JsonWriter {
-  bytes: Uint8Array
+  bytes: Buffer
   length = 0
 
   constructor(capacity: number) {
-    this.bytes = new Uint8Array(capacity)
+    this.bytes = Buffer.allocUnsafeSlow(capacity)
   }
 
   /** Makes sure that `count` more bytes fit. */
@@ -56,8 +56,8 @@ export class JsonWriter {
   }
 
   private grow(count: number): void {
-    const larger = new Uint8Array(Math.max(this.bytes.length * 2, this.length + count))
-    larger.set(this.bytes.subarray(0, this.length))
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.bytes.length * 2, this.length + count))
+    this.bytes.copy(larger, 0, 0, this.length)
     this.bytes = larger
   }
 
@@ -79,8 +79,10 @@ export class JsonWriter {
   rawRange(from: Uint8Array, start: number, end: number): void {
     const count = end - start
     this.reserve(count)
-    if (count > 80) this.bytes.set(from.subarray(start, end), this.length)
-    else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = from[start + i]!
+    if (count > 80) {
+      if (from instanceof Buffer) from.copy(this.bytes, this.length, start, end)
+      else this.bytes.set(from.subarray(start, end), this.length)
+    } else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = from[start + i]!
     this.length += count
   }
 
@@ -222,6 +224,13 @@ export class JsonWriter {
   /** A JSON string of one character a byte, for bytes of 0x80 and more that are not UTF-8. */
   latin1(from: Uint8Array, start: number, end: number): void {
     this.value(Buffer.from(from.buffer, from.byteOffset + start, end - start).toString('latin1'))
+  }
+
+  /** All that was written, for longer than the writer keeps it. Small copies share an allocation. */
+  save(): Buffer {
+    const saved = Buffer.allocUnsafe(this.length)
+    this.bytes.copy(saved, 0, 0, this.length)
+    return saved
   }
 
   /** What was written from `start` on; gone when the writer is used again. */

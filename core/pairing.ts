@@ -74,17 +74,17 @@ const SLAB = 16_384
 
 /** Copies of texts that must outlive the buffer they were written in, many to one allocation. */
 export class Slab {
-  private bytes = new Uint8Array(0)
+  private bytes = Buffer.alloc(0)
   private used = 0
 
   keep(text: Written): Written {
     const size = text.end - text.start
     if (this.used + size > this.bytes.length) {
-      this.bytes = new Uint8Array(Math.max(SLAB, size))
+      this.bytes = Buffer.allocUnsafeSlow(Math.max(SLAB, size))
       this.used = 0
     }
     const start = this.used
-    this.bytes.set(text.bytes.subarray(text.start, text.end), start)
+    copy(text, this.bytes, start)
     this.used += size
     const kept = new Written(this.bytes, start, start + size)
     if (text.bodyStart >= 0) {
@@ -93,4 +93,10 @@ export class Slab {
     }
     return kept
   }
+}
+
+/** Buffer.copy spares the view that TypedArray.set needs. */
+function copy(text: Written, target: Buffer, at: number): void {
+  if (text.bytes instanceof Buffer) text.bytes.copy(target, at, text.start, text.end)
+  else target.set(text.bytes.subarray(text.start, text.end), at)
 }

@@ -103,10 +103,9 @@ const TARGET = constant(',"targetUri":')
 const PATH = constant(',"path":')
 const SEGMENTS = constant(',"pathSegments":')
 const QUERY = constant(',"queryString":')
-const REQUEST_VERSION = constant(',"httpVersion":"HTTP/')
-const HEADERS = constant('","headers":')
+const VERSION_AND_HEADERS = constant(',"httpVersion":"HTTP/1.1","headers":')
 const COOKIES = constant(',"cookies":')
-const EMPTY = constant('{}')
+const NO_COOKIES = constant(',"cookies":{}')
 const HEADERS_SIZE = constant(',"headersSize":')
 const BODY_SIZE = constant(',"bodySize":')
 const NO_POST_DATA = constant(',"postData":null}')
@@ -138,17 +137,22 @@ function readRequest(at: Cursor, ctx: Context<State>): Message | null {
   out.ascii(method)
   out.raw(URL)
   writeTarget(out, b, q + 1, lineLast - 9, method)
-  out.raw(REQUEST_VERSION)
-  out.ascii(version)
-  out.raw(HEADERS)
+  writeVersion(out, version)
   const head = new Head()
   const headEnd = head.fields(b, line + 1, end, out)
   if (headEnd < 0) throw tooLong(end - begin)
-  out.raw(COOKIES)
-  if (head.cookies === null) out.raw(EMPTY)
-  else out.value(parseCookies(head.cookies))
+  if (head.cookies === null) out.raw(NO_COOKIES)
+  else {
+    out.raw(COOKIES)
+    out.value(parseCookies(head.cookies))
+  }
   const framing: Framing = head.chunked ? 'chunked' : head.length > 0 ? 'length' : 'none'
   return withBody(at, ctx, head, framing, headEnd, headEnd - begin, method, 0, version)
+}
+
+function writeVersion(out: JsonWriter, version: string): void {
+  if (version === '1.1') out.raw(VERSION_AND_HEADERS)
+  else out.ascii(`,"httpVersion":"HTTP/${version}","headers":`)
 }
 
 function writeTarget(out: JsonWriter, b: Uint8Array, start: number, end: number, method: string): void {
@@ -236,10 +240,10 @@ function writeOddTarget(out: JsonWriter, target: string, method: string): void {
 
 const STATUS = constant('{"status":')
 const STATUS_TEXT = constant(',"statusText":')
-const RESPONSE_VERSION = constant(',"httpVersion":"HTTP/')
 const CONTENT = constant(',"content":{"size":')
 const MIME_TYPE = constant(',"mimeType":')
 const REDIRECT = constant(',"redirectURL":')
+const NO_REDIRECT = constant(',"redirectURL":"","headersSize":')
 const INTERIM = constant(',"interim":')
 
 function readResponse(at: Cursor, ctx: Context<State>): Message | null {
@@ -257,21 +261,21 @@ function readResponse(at: Cursor, ctx: Context<State>): Message | null {
   out.raw(STATUS_TEXT)
   if (last > begin + 13) out.string(b, begin + 13, last)
   else out.ascii('""')
-  out.raw(RESPONSE_VERSION)
-  out.ascii(version)
-  out.raw(HEADERS)
+  writeVersion(out, version)
   const head = new Head()
   const headEnd = head.fields(b, line + 1, end, out)
   if (headEnd < 0) throw tooLong(end - begin)
   if (status < 200 && status !== 101) {
     out.byte(CLOSE)
     at.position = headEnd
-    state.interim.push(Buffer.from(out.bytes.buffer, out.bytes.byteOffset, out.length).toString())
+    state.interim.push(out.bytes.toString('utf8', 0, out.length))
     return null
   }
-  out.raw(COOKIES)
-  if (head.setCookies === null) out.raw(EMPTY)
-  else out.value(parseSetCookies(head.setCookies))
+  if (head.setCookies === null) out.raw(NO_COOKIES)
+  else {
+    out.raw(COOKIES)
+    out.value(parseSetCookies(head.setCookies))
+  }
   if (state.interim.length > 0) {
     out.raw(INTERIM)
     out.ascii(`[${state.interim.join(',')}]`)
@@ -323,7 +327,7 @@ function withBody(
   const body = new Body(framing, head.length, ctx.keep)
   const ended = body.read(at)
   if (ended) return finish(ctx, { head, text: NOTHING, body, headSize, method, status, version }, null)
-  at.commit({ head, text: out.bytes.slice(0, out.length), body, headSize, method, status, version } satisfies Pending, body.weight)
+  at.commit({ head, text: out.save(), body, headSize, method, status, version } satisfies Pending, body.weight)
   return null
 }
 
@@ -412,8 +416,9 @@ function writeEnd(
     if (size === 0) out.raw(NO_POST_DATA)
     else {
       out.raw(POST_DATA)
-      out.value(head.contentType)
-      writeParameters(out, head, content ?? b.subarray(start, end), wanted)
+      writeType(out, head)
+      if (wanted) writeParameters(out, head, content ?? b.subarray(start, end))
+      else out.raw(NO_PARAMS)
       if (!wanted) writeNoText(out)
       else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
       out.byte(CLOSE)
@@ -423,14 +428,17 @@ function writeEnd(
     out.raw(CONTENT)
     out.integer(content === null ? size : content.length)
     out.raw(MIME_TYPE)
-    out.value(head.contentType)
+    writeType(out, head)
     out.byte(COMMA)
     if (!wanted) writeNoText(out)
     else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
     out.byte(CLOSE)
-    out.raw(REDIRECT)
-    out.value(head.location)
-    out.raw(HEADERS_SIZE)
+    if (head.location === '') out.raw(NO_REDIRECT)
+    else {
+      out.raw(REDIRECT)
+      out.value(head.location)
+      out.raw(HEADERS_SIZE)
+    }
     out.integer(headSize)
     out.raw(BODY_SIZE)
     out.integer(size)
@@ -451,15 +459,25 @@ function writeEnd(
 /** What a body may be after decoding; the rest is left out and marked. */
 const MAX_TEXT = 1 << 20
 
-function writeParameters(out: JsonWriter, head: Head, body: Uint8Array, wanted: boolean): void {
-  if (!wanted || !/^(application\/x-www-form-urlencoded|multipart\/form-data)\b/i.test(head.contentType)) {
-    out.raw(NO_PARAMS)
-    return
-  }
-  out.raw(PARAMS)
-  const parameters = /^multipart/i.test(head.contentType) ? parseMultipart(body, head.contentType) : parseForm(utf8(body, 0, body.length))
-  out.value(parameters)
-  out.byte(COMMA)
+function writeType(out: JsonWriter, head: Head): void {
+  if (head.typeStart < 0) out.ascii('""')
+  else out.repeat(head.typeStart, head.typeEnd)
+}
+
+const FORM = /^"application\/x-www-form-urlencoded/i
+const MULTIPART = /^"multipart\/form-data/i
+
+function writeParameters(out: JsonWriter, head: Head, body: Uint8Array): void {
+  const type = head.typeStart < 0 ? '' : out.bytes.toString('latin1', head.typeStart, head.typeEnd)
+  if (FORM.test(type)) {
+    out.raw(PARAMS)
+    out.value(parseForm(utf8(body, 0, body.length)))
+    out.byte(COMMA)
+  } else if (MULTIPART.test(type)) {
+    out.raw(PARAMS)
+    out.value(parseMultipart(body, JSON.parse(type)))
+    out.byte(COMMA)
+  } else out.raw(NO_PARAMS)
 }
 
 function message(

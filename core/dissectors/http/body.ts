@@ -123,7 +123,7 @@ export class Body {
       if (at.remaining > MAX_TRAILERS) at.fail(`trailers of at most ${MAX_TRAILERS} bytes`)
       return false
     }
-    this.trailers = Buffer.from(out.bytes.buffer, out.bytes.byteOffset, out.length).toString()
+    this.trailers = out.bytes.toString('utf8', 0, out.length)
     at.position = next
     return true
   }

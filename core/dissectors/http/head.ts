@@ -46,7 +46,9 @@ export class Head {
   chunked = false
   /** Content-Encoding and the codings of Transfer-Encoding other than chunked, in the order they were applied. */
   codings: string[] | null = null
-  contentType = ''
+  /** Content-Type as JSON text in the writer that the head was written to; -1 without one. */
+  typeStart = -1
+  typeEnd = -1
   upgrade = ''
   location = ''
   cookies: string[] | null = null
@@ -113,8 +115,13 @@ export class Head {
       out.length = o
       p++
       while (p < end && (b[p] === 32 || b[p] === 9)) p++
+      const text = out.length - 1
       p = this.value(b, p, end, out, hash, nameEnd - start)
       if (p < 0) return -1
+      if (hash === CONTENT_TYPE && nameEnd - start === 12) {
+        this.typeStart = text
+        this.typeEnd = out.length
+      }
     }
   }
 
@@ -190,8 +197,10 @@ export class Head {
       if (last === p) {
         const all: Record<string, string> = Object.create(null)
         for (const { name, value } of merged.values()) all[name] = value
+        const before = out.length
         out.value(all)
         this.adopt(lone)
+        this.findType(out, before)
         return lineEnd + 1
       }
       const scratch = out.length
@@ -205,7 +214,7 @@ export class Head {
         previous.value += ` ${Buffer.from(single).toString('latin1').trim()}`
       } else {
         lone.fields(single, 0, single.length, out)
-        const text = Buffer.from(out.bytes.buffer, out.bytes.byteOffset + scratch, out.length - scratch).toString()
+        const text = out.bytes.toString('utf8', scratch, out.length)
         out.length = scratch
         for (const [name, value] of Object.entries<string>(JSON.parse(text))) {
           const known = merged.get(name.toLowerCase())
@@ -217,11 +226,20 @@ export class Head {
     }
   }
 
+  /** Where the merged fields tell the type. */
+  private findType(out: JsonWriter, start: number): void {
+    const text = out.bytes.toString('latin1', start, out.length)
+    const found = /"content-type":("(?:[^"\\]|\\.)*")/i.exec(text)
+    if (found === null) return
+    this.typeEnd = start + found.index + found[0].length
+    this.typeStart = this.typeEnd - found[1]!.length
+  }
+
   private adopt(other: Head): void {
     this.length = other.length
     this.chunked = other.chunked
     this.codings = other.codings
-    this.contentType = other.contentType
+    this.typeStart = -1
     this.upgrade = other.upgrade
     this.location = other.location
     this.cookies = other.cookies
@@ -233,9 +251,6 @@ export class Head {
     switch (hash) {
       case CONTENT_LENGTH:
         if (nameLength === 14) this.takeLength(b, start, end)
-        break
-      case CONTENT_TYPE:
-        if (nameLength === 12) this.contentType = latin1(b, start, end)
         break
       case CONTENT_ENCODING:
         if (nameLength === 16) this.takeCodings(latin1(b, start, end))
