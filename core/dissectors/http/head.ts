@@ -15,11 +15,6 @@ const TOKEN = new Uint8Array(256)
 for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
   TOKEN[char.charCodeAt(0)] = 1
 
-/** 0: copied into a JSON string as it is. */
-const PLAIN = new Uint8Array(256).fill(1)
-for (let i = 0x20; i < 0x7f; i++) if (i !== 0x22 && i !== 0x5c) PLAIN[i] = 0
-PLAIN[9] = 2
-
 export function isToken(byte: number): boolean {
   return TOKEN[byte] === 1
 }
@@ -128,39 +123,27 @@ export class Head {
   /** The value and its closing quote. */
   private value(b: Uint8Array, start: number, end: number, out: JsonWriter, hash: number, nameLength: number): number {
     let p = start
-    // The value's end is not known yet: room is made as it is needed, 512 bytes at a time.
-    let bytes = out.bytes
-    let o = out.length
-    let room = bytes.length - 8
-    let plain = true
-    for (;;) {
-      if (p >= end) return -1
-      const code = b[p]!
-      if (PLAIN[code] === 0) {
-        if (o >= room) {
-          out.length = o
-          out.reserve(512)
-          bytes = out.bytes
-          room = bytes.length - 8
-        }
-        bytes[o++] = code
-        p++
-      } else if (code === 10) break
-      else {
-        if (code !== 13 || (p + 1 < end && b[p + 1] !== 10)) plain = false
-        if (code === 13 && p + 1 >= end) return -1
-        p++
-      }
+    let code = 0
+    for (; p < end; p++) {
+      code = b[p]!
+      if (code < 0x20 || code >= 0x7f || code === 0x22 || code === 0x5c) break
     }
+    const plain = code === 10 || (code === 13 && p + 1 < end && b[p + 1] === 10)
     let valueEnd = p
-    if (valueEnd > start && b[valueEnd - 1] === 13) valueEnd--
-    const trimmed = valueEnd
+    if (plain) p += code === 13 ? 2 : 1
+    else {
+      while (p < end && b[p] !== 10) p++
+      if (p === end) return -1
+      valueEnd = p > start && b[p - 1] === 13 ? p - 1 : p
+      p++
+    }
+    if (p > end) return -1
     while (valueEnd > start && (b[valueEnd - 1] === 32 || b[valueEnd - 1] === 9)) valueEnd--
-    if (plain) out.length = o - (trimmed - valueEnd)
+    if (plain) out.rawRange(b, start, valueEnd)
     else this.odd(b, start, valueEnd, out)
     out.byte(34)
     this.take(b, start, valueEnd, hash, nameLength)
-    return p + 1
+    return p
   }
 
   /** A value with quotes, tabs, control characters or bytes beyond ASCII. */
