@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type NewOrder, SPOOL_LIMITS, Spool } from './spool.ts'
 
 function order(id: string, text = ''): NewOrder {
@@ -54,6 +56,35 @@ describe('spool', () => {
     await spool.close()
   })
 
+  it('becomes empty by itself on a disk that is full, and takes again when there is room', async function () {
+    this.timeout(20_000)
+    const disk = join(directory, 'disk')
+    mkdirSync(disk)
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', disk])
+    // Only root may make a small disk.
+    if (mounted.status !== 0) return this.skip()
+    try {
+      const spool = Spool.open(join(disk, 'spool'))
+      for (let i = 0; i < 100; i++) await spool.add(order(`early ${i}`, 'x'.repeat(5_000)))
+      const glut = join(disk, 'glut')
+      fill(glut)
+      let accepted = 100
+      const late = { code: 'SPOOL_DISK_FULL' }
+      await assert.rejects(async () => {
+        for (; ; accepted++) await spool.add(order(`late ${accepted}`, 'x'.repeat(5_000)))
+      }, late)
+      for (let left = accepted; left > 0; left--) await spool.delivered(spool.next('sink x')!)
+      const { produced, delivered, spooled } = spool.counts()
+      assert.deepEqual({ produced, delivered, spooled }, { produced: accepted, delivered: accepted, spooled: 0 })
+
+      rmSync(glut)
+      await eventually(() => spool.add(order('afterwards')))
+      await spool.close()
+    } finally {
+      spawnSync('umount', [disk])
+    }
+  })
+
   it('finishes at close what was begun', async () => {
     const before = Spool.open(directory)
     const adding = Promise.all(['a', 'b', 'c'].map(id => before.add(order(id))))
@@ -83,3 +114,24 @@ describe('spool', () => {
     assert.throws(() => Spool.open(directory), { code: 'SPOOL_LAYOUT' })
   })
 })
+
+/** Takes what is left of the disk, to the last page. */
+function fill(path: string): void {
+  assert.throws(
+    () => {
+      for (;;) appendFileSync(path, Buffer.alloc(4096))
+    },
+    { code: 'ENOSPC' },
+  )
+}
+
+async function eventually(attempt: () => Promise<void>): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (tries === 100) throw error
+      await pause(50)
+    }
+  }
+}

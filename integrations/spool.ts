@@ -6,6 +6,7 @@ import { chmodSync, closeSync, fdatasync, fsyncSync, mkdirSync, openSync, readFi
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { Fault } from '../core/fault.ts'
+import { Reserve } from './reserve.ts'
 
 export interface SpoolLimits {
   /** A receiver that is down for days must not fill the disk of a node that others live on. */
@@ -132,6 +133,7 @@ export class Spool {
   readonly #database: DatabaseSync
   readonly #wal: number
   readonly #limits: SpoolLimits
+  readonly #reserve: Reserve
   readonly #statements: Statements
   readonly #tally: Map<string, number>
   /** Increments of the transaction under way, or of refusals that the next one takes along. */
@@ -141,6 +143,7 @@ export class Spool {
   #committed: Entry[] = []
   #flushing: NodeJS.Immediate | NodeJS.Timeout | null = null
   #syncing = false
+  #looking: NodeJS.Timeout | null = null
   #idle: (() => void)[] = []
   #broken: Fault | null = null
   /** Asked for and not yet committed. */
@@ -161,6 +164,8 @@ export class Spool {
   private constructor(directory: string, database: DatabaseSync, limits: SpoolLimits) {
     this.#database = database
     this.#limits = limits
+    this.#reserve = new Reserve(join(directory, RESERVE))
+    if (!this.#reserve.held) this.#awaitRoom()
     this.#wal = openSync(join(directory, `${FILE}-wal`), 'r')
     this.#statements = prepare(database)
     this.#tally = new Map(this.#statements.counts.all().map(row => [row.name as string, row.value as number]))
@@ -265,6 +270,8 @@ export class Spool {
   }
 
   counts(): Counts {
+    const names = new Set([...this.#tally.keys(), ...this.#increments.keys()])
+    const causes = [...names].filter(name => name.includes(' ')).sort()
     return {
       produced: this.#value('produced'),
       delivered: this.#value('delivered'),
@@ -273,7 +280,7 @@ export class Spool {
       dropped: this.#value('dropped'),
       retries: this.#value('retries'),
       refused: this.#value('refused'),
-      byCause: Object.fromEntries([...this.#tally].filter(([name]) => name.includes(' '))),
+      byCause: Object.fromEntries(causes.map(name => [name, this.#value(name)])),
     }
   }
 
@@ -285,12 +292,14 @@ export class Spool {
   /** Writes what is left to write, and lets go of the directory. */
   async close(): Promise<void> {
     while (this.#flushing !== null || this.#syncing) await new Promise<void>(resolve => this.#idle.push(resolve))
+    if (this.#looking !== null) clearInterval(this.#looking)
     closeSync(this.#wal)
     this.#database.close()
   }
 
   #checkRoom({ bytes }: { bytes: number }): void {
     if (this.#broken !== null) throw this.#broken
+    if (!this.#reserve.held) throw new Fault('SPOOL_DISK_FULL', DISK_FULL)
     const { orders, bytes: room, orderBytes } = this.#limits
     if (bytes > orderBytes) {
       throw new Fault('ORDER_TOO_LARGE', `one order may hold ${orderBytes} bytes, found ${bytes}`)
@@ -379,8 +388,30 @@ export class Spool {
     for (const write of writes) if (write.kind === 'entry') write.fail(failure)
     const records = writes.filter(write => write.kind === 'record')
     if (this.#commit(records) === null) return
+    this.#reserve.release()
+    this.#awaitRoom()
+    this.#foldLog()
+    if (this.#commit(records) === null) return
     this.#writes = records
     this.#flushing = setTimeout(() => this.#flush(), DISK_PAUSE_MS)
+  }
+
+  /** Frees the room of the log by writing what it holds into the file. Fails where the reserve was not enough. */
+  #foldLog(): void {
+    try {
+      this.#database.exec('pragma wal_checkpoint(truncate)')
+    } catch (error) {
+      diskFault(error)
+    }
+  }
+
+  /** Nobody is let in before the reserve is whole again. */
+  #awaitRoom(): void {
+    this.#looking ??= setInterval(() => {
+      if (!this.#reserve.hold()) return
+      clearInterval(this.#looking!)
+      this.#looking = null
+    }, DISK_PAUSE_MS).unref()
   }
 
   /** All or nothing. */
@@ -437,6 +468,7 @@ export class Spool {
 }
 
 const FILE = 'spool.db'
+const RESERVE = 'reserve'
 /** Layout of the file. A later one is not understood, and not touched. */
 const LAYOUT = 1
 /** A full disk is looked at again after this long: neither a busy loop, nor minutes after somebody made room. */
@@ -518,14 +550,12 @@ const SQLITE_IOERR = 10
 function diskFault(error: unknown): Fault {
   if (error instanceof Fault) return error
   const code = sqliteCode(error)
-  if (code === SQLITE_FULL)
-    return new Fault(
-      'SPOOL_DISK_FULL',
-      'the disk is full, or the spool has reached the size it may have; the order was not accepted',
-    )
+  if (code === SQLITE_FULL) return new Fault('SPOOL_DISK_FULL', DISK_FULL)
   if (code === SQLITE_IOERR) return new Fault('SPOOL_DISK_FAILED', `the disk of the spool failed: ${error}`)
   throw error
 }
+
+const DISK_FULL = 'the disk is full, or the spool has reached the size it may have; the order was not accepted'
 
 function sqliteCode(error: unknown): number | null {
   return error instanceof Error && 'errcode' in error ? (error.errcode as number) & 0xff : null

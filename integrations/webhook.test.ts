@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { AcceptedOrder } from './integration.ts'
-import { OK, Receiver } from './testing/receiver.ts'
+import { Receiver } from './testing/receiver.ts'
 import { integration } from './webhook.ts'
 
 const NEVER = new AbortController().signal
@@ -73,14 +73,9 @@ describe('webhook', () => {
       assert.throws(() => integration.check(order(args)), { name: 'Fault', code, message })
     }
   })
-})
 
-describe('webhook receivers', () => {
-  it('are asked again on the same connection', async () => {
-    const receiver = await Receiver.open(() => OK)
-    const sent = order({ method: 'POST', url: receiver.url, body: 'x' })
-    for (let i = 0; i < 5; i++) await integration.deliver(sent, NEVER)
-    assert.equal(receiver.connections, 1)
-    await receiver.close()
+  it('asks again on the same connection, since it reads every answer to its end', async () => {
+    for (let i = 0; i < 20; i++) await send({ body: 'x' })
+    assert.ok(receiver.connections < 5, `${receiver.connections} connections for 20 requests`)
   })
 })
