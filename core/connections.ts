@@ -14,6 +14,8 @@ export const MAX_CONNECTIONS = 200_000
 const TCP_PATIENCE = 1200
 /** Seconds that a closed connection stays, so that its late retransmissions do not look like a new one. */
 const CLOSED_PATIENCE = 60
+/** Late retransmissions come soon or not at all: a busy node closes more than this in a minute. */
+export const MAX_CLOSED = 4096
 const UDP_PATIENCE = 10
 
 /** What one side of a connection has sent. */
@@ -140,6 +142,14 @@ export class Connection {
     this.life = transport === 'udp' ? 'datagrams' : 'open'
   }
 
+  /** A closed connection is kept by the thousand, for its ends and sequence numbers alone. */
+  forget(): void {
+    this.state = undefined
+    this.waiting = null
+    this.identity = null
+    this.prefix = null
+  }
+
   peer(half: Half): Half {
     return half === this.forth ? this.back : this.forth
   }
@@ -158,6 +168,7 @@ export class Connections {
   private slots: (Connection | null)[] = new Array(1024).fill(null)
   private mask = 1023
   count = 0
+  private closed = 0
   private numbers = 0
   private readonly ages: Record<Life, Ages> = {
     open: new Ages(TCP_PATIENCE),
@@ -247,12 +258,15 @@ export class Connections {
     if (c.life !== 'open') return
     this.ages.open.remove(c)
     c.life = 'closed'
+    c.forget()
     this.ages.closed.push(c)
+    if (++this.closed > MAX_CLOSED) this.remove(this.ages.closed.oldest!)
   }
 
   remove(c: Connection): void {
     this.ages[c.life].remove(c)
     this.count--
+    if (c.life === 'closed') this.closed--
     const mask = this.mask
     let i = c.hash & mask
     while (this.slots[i] !== c) i = (i + 1) & mask
