@@ -336,6 +336,49 @@ const SKIPPED: readonly { name: string; linkType?: number; bytes: Bytes; verdict
     bytes: [0x08, 1, ...zeros(20), 1, 0, ...zeros(60)],
     verdict: 'unsupported',
   },
+  { name: 'LLC of another protocol', bytes: ethernet(53, [0xe0, 0xe0, 3, 0, 0, 0, 8, 0], INNER4), verdict: 'not-ip' },
+  {
+    name: 'SNAP of another organisation',
+    bytes: ethernet(53, [0xaa, 0xaa, 3, 0, 0, 12, 8, 0], INNER4),
+    verdict: 'not-ip',
+  },
+  {
+    name: 'PPPoE of version 2',
+    bytes: ethernet(0x8864, [0x21, 0, 0, 1, 0, 47, 0, 0x21], INNER4),
+    verdict: 'malformed',
+  },
+  {
+    name: '802.11 control',
+    linkType: 105,
+    bytes: [0x84, 1, ...zeros(22), ...snap(0x0800), ...INNER4],
+    verdict: 'not-ip',
+  },
+  {
+    name: 'radiotap of version 1',
+    linkType: 127,
+    bytes: [1, 0, 8, 0, 0, 0, 0, 0, ...WIFI_FROM_STATION, ...snap(0x0800), ...INNER4],
+    verdict: 'malformed',
+  },
+  {
+    name: 'radiotap without the flags it announces',
+    linkType: 127,
+    bytes: [0, 0, 8, 0, 2, 0, 0, 0, ...WIFI_FROM_STATION, ...snap(0x0800), ...INNER4],
+    verdict: 'malformed',
+  },
+  {
+    name: 'PKTAP with a header of 0',
+    linkType: 258,
+    bytes: [0, 0, 0, 0, 1, 0, 0, 0, 101, 0, 0, 0, ...INNER4],
+    verdict: 'malformed',
+  },
+  { name: 'PKTAP in PKTAP without end', linkType: 258, bytes: endlessPktap(), verdict: 'too-many-layers' },
+  { name: 'a service header of 4 bytes', bytes: ethernet(0x894f, [0, 1, 2, 1], INNER4), verdict: 'malformed' },
+  {
+    name: 'ERSPAN III of version 1',
+    bytes: over4(47, [0x10, 0, 0x22, 0xeb, ...u32(1), 0x10, ...zeros(11), ...INNER]),
+    verdict: 'malformed',
+  },
+  { name: 'seventeen IPv6 headers', linkType: 101, bytes: nested6(17, INNER6), verdict: 'too-many-layers' },
   { name: 'an unknown link type', linkType: 4444, bytes: INNER, verdict: 'unknown-link-type' },
   { name: 'no bytes', bytes: [], verdict: 'malformed' },
   { name: 'IPv4 version 5', bytes: ethernet(0x0800, [0x55, ...INNER4.slice(1)]), verdict: 'malformed' },
@@ -371,6 +414,14 @@ function nested(count: number, inner: Bytes): Bytes {
   return count === 1 ? inner : nested(count - 1, ipv4(4, inner))
 }
 
+function nested6(count: number, inner: Bytes): Bytes {
+  return count === 1 ? inner : nested6(count - 1, ipv6(41, inner))
+}
+
+function endlessPktap(): Bytes {
+  return new Array<Bytes>(20).fill([12, 0, 0, 0, 1, 0, 0, 0, 2, 1, 0, 0]).flat()
+}
+
 /** Ports of tunnels, and payloads that are something else: they stay UDP of the outer addresses. */
 const NOT_TUNNELS: readonly { name: string; port: number; payload: Bytes }[] = [
   { name: 'text to VXLAN', port: 4789, payload: text('GET / HTTP/1.1 and more of it') },
@@ -380,6 +431,17 @@ const NOT_TUNNELS: readonly { name: string; port: number; payload: Bytes }[] = [
     payload: [...V.vxlan, ...ethernet(0x0800, [0x44, ...INNER4.slice(1)])],
   },
   { name: 'VXLAN cut by its sender', port: 4789, payload: [...V.vxlan, ...MAC] },
+  { name: 'VXLAN with reserved bits', port: 4789, payload: [8, 0, 0, 1, ...u24(42), 0, ...INNER] },
+  { name: 'VXLAN with a broken GRE inside', port: 4789, payload: [...V.vxlan, ...over4(47, [0, 0])] },
+  { name: 'Geneve with reserved bits', port: 6081, payload: [0, 1, 8, 0, ...zeros(4), ...INNER4] },
+  { name: 'Geneve with a reserved byte', port: 6081, payload: [0, 0, 8, 0, 0, 0, 0, 1, ...INNER4] },
+  { name: 'GTP end marker', port: 2152, payload: [0x30, 0xfe, ...u16(INNER4.length), ...u32(9), ...INNER4] },
+  { name: 'GTP of version 2', port: 2152, payload: [0x50, 0xff, ...u16(INNER4.length), ...u32(9), ...INNER4] },
+  {
+    name: 'GTP with an extension of no length',
+    port: 2152,
+    payload: [0x34, 0xff, ...u16(INNER4.length + 8), ...u32(9), 0, 0, 0, 0x85, 0, 0, 0, 0, ...INNER4],
+  },
   { name: 'DNS to 8472', port: 8472, payload: [0x12, 0x34, 1, 0, 0, 1, ...zeros(6), 1, 97, 0, 0, 1, 0, 1] },
   { name: 'VXLAN-GPE of an unknown version', port: 4790, payload: [0x3c, 0, 0, 1, ...zeros(4), ...INNER4] },
   { name: 'Geneve of version 1', port: 6081, payload: [0x40, 0, 8, 0, ...zeros(4), ...INNER4] },
