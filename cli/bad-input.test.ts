@@ -52,7 +52,7 @@ describe('bad input on the command line', function () {
     [
       'a spool in a file',
       ['run', vendor(), '--pcap', SHOP_PCAP, '--spool', join(text, 'x')],
-      /spool .* can't be written/,
+      /the spool needs a directory.*notes\.txt/,
     ],
     ['a starter over a script', ['new', 'script', good.replace(/\.js$/, '')], /good\.js is there already/],
     ['a starter in a missing folder', ['new', 'script', join(folder, 'no/such')], /there is no folder/],

@@ -18,9 +18,6 @@ export async function openDelivery(directory: string): Promise<Delivery> {
   } catch (error) {
     if (error instanceof Fault && error.code === 'SPOOL_IN_USE')
       throw new Fault(error.code, `${error.message}; --spool DIR names another`)
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'EACCES' || code === 'ENOTDIR' || code === 'EEXIST' || code === 'EROFS' || code === 'ENOSPC')
-      throw new Fault('SPOOL_NOT_WRITABLE', `the spool ${directory} can't be written: ${message}`)
     throw error
   }
 }
