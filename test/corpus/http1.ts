@@ -16,15 +16,17 @@ export function compare(truth: Truth, items: Item[], context: Circumstances): Co
   if (expect === 'no crash') return nothing
 
   const expected = expectations(told)
-  // The same conversations once more, each copy to be found on its own.
-  if (expect === 'twice') expected.push(...expectations(told))
+  // The same conversations once more; translation may have given the copy another port.
+  if (expect === 'twice') expected.push(...expectations(told).map(one => ({ ...one, port: null })))
   const measured = context.base === null
   // Several bases share one capture: what lies on other ports belongs to them.
   const ours = new Set(expected.map(({ port }) => port))
   // Where only answers were written down, some were not: what else lies in the capture was sent too.
   const complete = told.responses === undefined
   const candidates = items.filter(
-    item => isHttp1(item) && (measured || ours.has(Number(item.src.port)) || ours.has(Number(item.dst.port))),
+    item =>
+      isHttp1(item) &&
+      (measured || ours.has(null) || ours.has(Number(item.src.port)) || ours.has(Number(item.dst.port))),
   )
   const result = match(expected, candidates, measured, expect === 'subset')
   return complete ? result : { ...result, wrong: result.wrong.filter(({ what }) => !what.startsWith(UNASKED)) }
