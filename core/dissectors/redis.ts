@@ -414,12 +414,13 @@ function isCall(at: Cursor, hinted: boolean): boolean {
   at.skip(1)
   if (number(at) <= 0) return hinted
   if (at.u8() !== DOLLAR) return false
+  if (hinted) return true
   const length = number(at)
   if (length < 1 || length > MAX_NAME) return false
   const start = at.position
   at.skip(length)
   if (!looksLikeName(at.bytes, start, at.position) || at.u16() !== 0x0d0a) return false
-  return hinted || findCommand(at.bytes, start, start + length) !== undefined
+  return findCommand(at.bytes, start, start + length) !== undefined
 }
 
 /** A known command and the end of its line. */

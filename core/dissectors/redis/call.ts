@@ -15,6 +15,8 @@ import { redactArguments } from './secrets.ts'
 export const MAX_INLINE = 64 * 1024
 /** A pipe of a million members in one SADD must not become a million strings; the others are counted. */
 const MAX_KEPT_ARGUMENTS = 10_000
+/** Bytes of memory for one, besides its text; about. */
+const ARGUMENT_WEIGHT = 32
 /** Arguments and bytes that are read when nobody wants bodies, to find the key. */
 const HEAD_ARGUMENTS = 16
 const HEAD_BYTES = 1024
@@ -134,7 +136,7 @@ export class Call {
 
   private commit(at: Cursor): void {
     this.begun = true
-    at.commit(this)
+    at.commit(this, this.args.length * ARGUMENT_WEIGHT + Math.max(this.keep, HEAD_BYTES) - this.room)
   }
 
   private readArgument(at: Cursor): void {

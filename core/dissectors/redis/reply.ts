@@ -21,6 +21,8 @@ export const MAX_COUNT = 2 ** 31 - 1
 const MAX_DEPTH = 128
 /** A million members of a set must not become a million values in memory; the others are counted. */
 const MAX_KEPT_ELEMENTS = 10_000
+/** Bytes of memory for one, besides its text; about. */
+const ELEMENT_WEIGHT = 32
 /** A line has no length in front: without a limit a stranger's text would be collected until its LF. */
 const MAX_LINE = 64 * 1024
 /** What of a message is kept in any case: enough to tell a push from an answer, and its channel. */
@@ -76,6 +78,8 @@ export class Reply {
   omitted = 0
   attributes: Attribute[] | null = null
 
+  private readonly keep: number
+  /** Bytes and elements that may yet be kept. */
   private room: number
   private elements: number
   private readonly maxLine: number
@@ -86,7 +90,8 @@ export class Reply {
   private done = false
 
   constructor(keep: number, maxLine = MAX_LINE) {
-    this.room = Math.max(keep, HEAD_BYTES)
+    this.keep = Math.max(keep, HEAD_BYTES)
+    this.room = this.keep
     this.elements = keep === 0 ? 0 : MAX_KEPT_ELEMENTS
     this.maxLine = maxLine
   }
@@ -108,7 +113,7 @@ export class Reply {
 
   private commit(at: Cursor): void {
     this.begun = true
-    at.commit(this)
+    at.commit(this, this.keep - this.room + (MAX_KEPT_ELEMENTS - this.elements) * ELEMENT_WEIGHT)
   }
 
   /** Changes this object only when the element is all there. */
