@@ -40,8 +40,8 @@ const ALERTS = 'examples/scripts/alert-on-5xx.js'
 const ROUTES = 'examples/scripts/slowest-routes.js'
 
 /** Lines of the table that are shown at its beginning, and once payment fails. */
-const FIRST_LINES = 12
-const BURST_LINES = 16
+const FIRST_LINES = 17
+const BURST_LINES = 8
 /** A line at a time can be read along; a file is not a show. */
 const LINE_MS = 45
 const LIVE_SECONDS = 8
@@ -53,6 +53,8 @@ class Demo {
   private readonly look: Look = lookOf(1)
   private readonly children = new Set<ChildProcess>()
   private slack: SlackReceiver | null = null
+  /** Messages that arrived while the table is shown more slowly than it was made; null when they are shown at once. */
+  private held: SlackMessage[] | null = null
 
   constructor(folder: string) {
     this.folder = folder
@@ -109,6 +111,7 @@ class Demo {
 
   /** Shows what `run` prints: the table first, then what scripts and the summary say; and resolves with its exit code. */
   private async finish(run: ChildProcess, excerpt: (line: string) => string | null): Promise<number | null> {
+    this.held = []
     const told = array(lines(run.stderr!))
     const ended = this.end(run)
     const pace = this.look.width === null ? 0 : LINE_MS
@@ -118,8 +121,12 @@ class Demo {
       console.log(shown)
       await pause(pace)
     }
+    const code = await ended
+    const arrived = this.held
+    this.held = null
+    for (const message of arrived) this.show(message)
     for (const line of await told) console.log(line)
-    return ended
+    return code
   }
 
   /** The same, each line when it comes. */
@@ -160,7 +167,12 @@ class Demo {
     return child
   }
 
-  private arrived({ attachments, text }: SlackMessage): void {
+  private arrived(message: SlackMessage): void {
+    if (this.held) this.held.push(message)
+    else this.show(message)
+  }
+
+  private show({ attachments, text }: SlackMessage): void {
     const { pretext = '', text: more = '', footer = '' } = attachments?.[0] ?? {}
     const bar = paint('▌', 'red', this.look.depth)
     console.log(
