@@ -17,7 +17,8 @@ const COUNTERS: Readonly<Record<string, (item: Item) => string | boolean | null>
   'http.methods': item => (isHttp1(item) ? (item.request?.method ?? null) : null),
   'http.statuses': item => (isHttp1(item) && item.response !== null ? String(item.response.status) : null),
   'dns.queries': item => item.protocol.name === 'dns' && item.request !== null,
-  'dns.responses': item => item.protocol.name === 'dns' && item.response !== null,
+  // An announcement on multicast DNS answers nobody: an event here, a response to tshark.
+  'dns.responses': item => item.protocol.name === 'dns' && (item.response !== null || item.event !== null),
 }
 
 export function differences(counts: Counts, items: readonly Item[]): Difference[] {
