@@ -129,7 +129,7 @@ function readTyped(at: Cursor, ctx: Context<State>, call: Call): Message | null 
   for (let i = start; i < end; i++) if (!isTypable(at.bytes[i]!)) at.fail('a command')
   const found = call.readLine(at.bytes, start, end)
   if (found === false) return null
-  if (found === null) return unbalanced(at, start, end)
+  if (found === null) return unbalanced(at, start, end, state)
   if (
     call.command.name === '' &&
     (state.framed || !looksLikeName(Buffer.from(call.name, 'latin1'), 0, call.name.length))
@@ -139,14 +139,14 @@ function readTyped(at: Cursor, ctx: Context<State>, call: Call): Message | null 
 }
 
 /** Redis answers with an error, too, and hangs up. */
-function unbalanced(at: Cursor, start: number, end: number): Message {
-  let word = start
-  while (word < end && at.bytes[word]! > 32) word++
-  const known = word - start <= MAX_NAME ? findCommand(at.bytes, start, word) : undefined
-  if (known === undefined) at.fail('balanced quotes')
+function unbalanced(at: Cursor, start: number, end: number, state: State): Message {
+  let space = start
+  while (space < end && at.bytes[space]! > 32) space++
+  const known = space - start <= MAX_NAME ? findCommand(at.bytes, start, space) : undefined
+  if (known === undefined && state.framed) at.fail('balanced quotes')
   return {
     kind: 'request',
-    body: { type: 'Inline', command: known!.name, key: null, value: null, keyword: null, args: null },
+    body: { type: 'Inline', command: known?.name ?? '', key: null, value: null, keyword: null, args: null },
     memo: PLAIN,
     error: { type: 'dissection', msg: 'expected balanced quotes' },
   }

@@ -111,7 +111,7 @@ class Judge {
       const concerns = (one: Told) =>
         own.includes(one) &&
         (command === undefined
-          ? one.words === null && one.item.response !== null
+          ? one.item.response !== null && (one.words === null || one.item.error?.type === 'dissection')
           : one.words !== null && isSameCommand(command, one.words))
       this.pair(what, concerns, item => isSameReply(answer.value, item.response!.value))
     }
