@@ -6,7 +6,7 @@ import type { Dissector, Side } from './dissector.ts'
 import type { Frame } from './frame.ts'
 import type { ItemError } from './item.ts'
 import type { Answer } from './item-writer.ts'
-import type { Waiting } from './pairing.ts'
+import type { Request, Waiting } from './pairing.ts'
 
 /** A scan of a whole network opens one flow a packet: the table must not become the memory of the scan. */
 export const MAX_CONNECTIONS = 200_000
@@ -22,8 +22,8 @@ const UDP_PATIENCE = 10
 export class Half {
   /** Sequence number of the next byte to deliver. */
   next = 0
-  /** Of its SYN. */
-  isn = 0
+  /** Of its SYN, if it was seen. */
+  isn: number | null = null
   /** `next` is known: a SYN or a first segment was seen. */
   begun = false
   /** Sequence number that the other side has acknowledged. */
@@ -38,6 +38,8 @@ export class Half {
   fin = 0
   finSeen = false
   ended = false
+  /** A packet of this side was seen. */
+  seen = false
 
   /** Messages begin where we think they do. False after a gap and before the first recognised message. */
   synced = true
@@ -50,6 +52,8 @@ export class Half {
   /** Bytes that were read in vain for the message at the cursor. */
   reread = 0
   progress: unknown = null
+  /** The request that the answer in `progress` is for. */
+  answering: Request | null = null
   /** Bytes that `progress` keeps. */
   weight = 0
   /** Bytes of the current message that were committed. */
@@ -82,6 +86,8 @@ export interface Early {
 export interface Segment {
   seq: number
   bytes: Uint8Array
+  /** Bytes behind these that the capture cut off. */
+  missing: number
   seconds: number
   nanoseconds: number
   ack: number
@@ -176,19 +182,30 @@ export class Connections {
     datagrams: new Ages(UDP_PATIENCE),
   }
 
-  /** The connection of this packet, or null. `forth` tells afterwards in which direction the packet goes. */
+  /**
+   * The connection of this packet, or null. `forth` tells afterwards in which direction the packet goes. Where one
+   * direction is tunnelled and the other is not, or has another key, the scopes differ: an answer finds the connection
+   * that nobody has answered yet.
+   */
   find(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection | null {
-    const hash = hashOf(frame.words, source, destination, frame.scope)
+    const hash = hashOf(frame.words, source, destination)
     this.lastHash = hash
     const slots = this.slots
     const mask = this.mask
+    let elsewhere: Connection | null = null
     for (let i = hash & mask; ; i = (i + 1) & mask) {
       const c = slots[i]!
-      if (c === null) return null
-      if (c.hash !== hash || c.transport !== transport || c.scope !== frame.scope) continue
+      if (c === null) {
+        this.forth = false
+        return elsewhere
+      }
+      if (c.hash !== hash || c.transport !== transport) continue
+      const sameScope = c.scope === frame.scope
+      if (!sameScope && c.back.seen) continue
       const a = c.words
       const b = frame.words
       if (
+        sameScope &&
         c.port === source &&
         c.otherPort === destination &&
         a[3] === b[3] &&
@@ -215,8 +232,11 @@ export class Connections {
         a[0] === b[4] &&
         a[4] === b[0]
       ) {
-        this.forth = false
-        return c
+        if (sameScope) {
+          this.forth = false
+          return c
+        }
+        elsewhere = c
       }
     }
   }
@@ -345,10 +365,10 @@ class Ages {
 }
 
 /** The same for both directions; mixed so that neighbouring ports and addresses spread. */
-function hashOf(w: Int32Array, source: number, destination: number, scope: number): number {
+function hashOf(w: Int32Array, source: number, destination: number): number {
   const a = mix(w[0]! ^ Math.imul(w[1]!, 31) ^ Math.imul(w[2]!, 17) ^ w[3]!, source)
   const b = mix(w[4]! ^ Math.imul(w[5]!, 31) ^ Math.imul(w[6]!, 17) ^ w[7]!, destination)
-  return ((a ^ b) + Math.imul(a & b, 0x9e3779b1) + scope) & 0x3fffffff
+  return ((a ^ b) + Math.imul(a & b, 0x9e3779b1)) & 0x3fffffff
 }
 
 function mix(address: number, port: number): number {

@@ -199,7 +199,12 @@ export class Conversation implements Reader {
           return end
         }
         const other = c.peer(half)
-        if (other === c.client) this.readHeld(c, other)
+        if (other === c.client) {
+          const wasHeld = half.held === bytes
+          this.readHeld(c, other)
+          // The client's bytes may have cost the connection, and this side what it held.
+          if (wasHeld && half.held !== bytes) return end
+        }
       }
       if (!half.synced) {
         const found = this.sync(c, half, bytes, position, end)
@@ -226,8 +231,8 @@ export class Conversation implements Reader {
     const fromClient = half === c.client
     let position = start
     while (position < end) {
+      const awaited = fromClient ? null : this.awaited(c, half, (half.next - (end - position)) | 0)
       this.aim(c, half, bytes, position, end)
-      const awaited = fromClient ? null : this.awaited(c, (half.next - (end - position)) | 0)
       context.awaited = awaited === null ? undefined : awaited.memo
       let message: Message | null
       try {
@@ -270,12 +275,20 @@ export class Conversation implements Reader {
     return position
   }
 
-  /** The request that the answer at sequence number `start` is for. */
-  private awaited(c: Connection, start: number): Request | null {
+  /** The request that the answer is for whose unread part begins at sequence number `start`. */
+  private awaited(c: Connection, half: Half, start: number): Request | null {
     const { waiting } = c
     if (waiting === null || c.dissector!.keyed === true) return null
+    if (half.progress !== null) {
+      if (half.answering !== null || waiting.queue[0]?.exact !== true || waiting.queue[0].ack !== start) return half.answering
+      // The client went on from here: the answer to the request that was not seen is over, whatever its head said.
+      this.lastWord(c, half, 'lost', NOTHING, 0, 0, null)
+      this.forget(half)
+      half.size = 0
+    }
     for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start)) this.writeAlone(c, lost, MISSED)
-    return waiting.next(start)
+    half.answering = waiting.next(start)
+    return half.answering
   }
 
   private aim(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
@@ -353,6 +366,7 @@ export class Conversation implements Reader {
 
   private forget(half: Half): void {
     half.progress = null
+    half.answering = null
     this.held -= half.weight
     half.weight = 0
   }
@@ -377,7 +391,7 @@ export class Conversation implements Reader {
       const tally = this.tally.protocol(c.dissector!.name)
       tally.items++
       tally.events++
-      this.writer.write(c, null, null, message.body, message.error ?? null, half.seconds, half.nanoseconds, -1)
+      this.writer.writeEvent(c, message.body, size, message.error ?? null, half.seconds, half.nanoseconds)
     }
     if (message.becomes !== undefined) this.become(c, message.becomes)
   }
@@ -480,7 +494,7 @@ export class Conversation implements Reader {
     tally.pairs++
     if (answer.failed) tally.failed++
     const elapsed = Math.max(0, (seconds - request.seconds) * 1e9 + nanoseconds - request.nanoseconds)
-    this.writer.write(c, request, answer, null, error ?? request.error, request.seconds, request.nanoseconds, elapsed)
+    this.writer.write(c, request, answer, error ?? request.error, request.seconds, request.nanoseconds, elapsed)
   }
 
   /** An answer whose request was not seen, or cannot be told. */
@@ -489,7 +503,7 @@ export class Conversation implements Reader {
     tally.items++
     tally.halfPairs++
     if (answer.failed) tally.failed++
-    this.writer.write(c, null, answer, null, error ?? NO_REQUEST, seconds, nanoseconds, -1)
+    this.writer.write(c, null, answer, error ?? NO_REQUEST, seconds, nanoseconds, -1)
   }
 
   /** A request that has no answer, or none that is certain. */
@@ -498,7 +512,7 @@ export class Conversation implements Reader {
     const tally = this.tally.protocol(c.dissector!.name)
     tally.items++
     tally.halfPairs++
-    this.writer.write(c, request, null, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
+    this.writer.write(c, request, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
   }
 
   private abandon(c: Connection, error: ItemError): void {
@@ -513,28 +527,43 @@ export class Conversation implements Reader {
 
   /** The dissector's last word on a side that ended within a message. */
   private conclude(c: Connection, half: Half, why: Ending): void {
-    const { dissector } = c
-    if (dissector?.end === undefined) return
-    const bytes = half.held ?? NOTHING
-    const start = half.held === null ? 0 : half.heldStart
-    const end = half.held === null ? 0 : half.heldEnd
-    const awaited = half === c.client ? null : this.awaited(c, (half.next - (end - start)) | 0)
+    if (half.held === null) {
+      this.lastWord(c, half, why, NOTHING, 0, 0, half === c.client ? null : this.awaited(c, half, half.next))
+      return
+    }
+    const { held, heldStart, heldEnd } = half
+    const awaited = half === c.client ? null : this.awaited(c, half, (half.next - (heldEnd - heldStart)) | 0)
+    half.heldStart = this.lastWord(c, half, why, held, heldStart, heldEnd, awaited)
+    this.held -= half.heldStart - heldStart
+    if (half.heldStart >= heldEnd) half.held = null
+  }
+
+  private lastWord(
+    c: Connection,
+    half: Half,
+    why: Ending,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    awaited: Request | null,
+  ): number {
+    const dissector = c.dissector!
+    if (dissector.end === undefined) return start
     this.aim(c, half, bytes, start, end)
     this.context.awaited = awaited === null ? undefined : awaited.memo
     let message: Message | null
     try {
       message = dissector.end(this.at, this.context, why)
     } catch (thrown) {
-      if (thrown === Incomplete || thrown instanceof Malformed) return
+      if (thrown === Incomplete || thrown instanceof Malformed) return start
       throw thrown
     }
-    if (message === null) return
-    const size = this.takeSize(half, this.at.position - start)
-    this.held -= this.at.position - start
-    half.heldStart = this.at.position
-    if (half.heldStart >= half.heldEnd) half.held = null
+    if (message === null) return start
+    const { position } = this.at
+    const size = this.takeSize(half, position - start)
     this.count(c, size)
     this.deliver(c, half, message, size, awaited)
+    return position
   }
 
   private become(c: Connection, name: string): void {

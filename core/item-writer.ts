@@ -78,21 +78,38 @@ export class ItemWriter {
     this.count = 0
   }
 
+  /** Something that is neither a request nor an answer. */
+  writeEvent(
+    c: Connection,
+    event: Json | Written,
+    size: number,
+    error: ItemError | null,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
+    this.event = event
+    this.eventSize = size
+    this.write(c, null, null, error, seconds, nanoseconds, -1)
+    this.event = null
+    this.eventSize = 0
+  }
+  private event: Json | Written | null = null
+  private eventSize = 0
+
   /**
-   * One item: a pair, or a half of one, or an event. `seconds` and `nanoseconds` are the time of the first byte;
+   * One item: a pair or a half of one. `seconds` and `nanoseconds` are the time of the first byte;
    * `elapsed` is in nanoseconds, -1 for none.
    */
   write(
     c: Connection,
     request: Request | null,
     answer: Answer | null,
-    event: Json | Written | null,
     error: ItemError | null,
     seconds: number,
     nanoseconds: number,
     elapsed: number,
   ): void {
-    const { out, spans } = this
+    const { out, spans, event } = this
     const at = this.count * SPANS
     this.starts[this.count] = out.length
     const version = request?.version ?? answer?.version ?? c.dissector!.version
@@ -165,7 +182,7 @@ export class ItemWriter {
       else out.value(event)
       out.raw(SIZE)
     }
-    out.integer(requestSize + responseSize)
+    out.integer(requestSize + responseSize + this.eventSize)
     out.raw(LAST)
     this.count++
     if (this.count === BATCH_ITEMS || out.length >= BATCH_BYTES) this.flush()
@@ -204,8 +221,11 @@ export class ItemWriter {
       this.secondText = constant(new Date(seconds * 1000).toISOString().slice(0, 20))
     }
     const whole = (nanoseconds / 1e6) | 0
-    out.raw(this.secondDigits)
-    out.digits(whole, 3)
+    if (seconds === 0) out.integer(whole)
+    else {
+      out.raw(this.secondDigits)
+      out.digits(whole, 3)
+    }
     this.fraction(nanoseconds - whole * 1e6)
     out.raw(START_TIME)
     out.raw(this.secondText)

@@ -35,7 +35,7 @@ export interface Item {
   /** One-way messages: what happened, when it is neither a request nor a response. */
   event: Json | null
   data: Json | null
-  /** requestSize + responseSize. */
+  /** requestSize + responseSize; of an event, its own bytes. */
   size: number
   entryFile: string | null
   record: string | null

@@ -61,22 +61,30 @@ export class Pipeline {
       tally.headers += size - (frame.end - frame.start)
       this.transport(packet)
     } else if (verdict === 'fragment') {
-      const length = frame.end - frame.start
-      tally.headers += size - length
-      this.fragmentBytes += length
+      tally.headers += size - (frame.end - frame.start)
+      this.fragment(packet)
+    } else tally.skip(CAUSES[verdict], size)
+  }
+
+  /** A datagram that is whole now may hold a tunnel, and the tunnel another fragment. */
+  private fragment(packet: Packet): void {
+    const { tally, frame } = this
+    for (let verdict: Verdict = 'fragment'; verdict === 'fragment'; ) {
+      this.fragmentBytes += frame.end - frame.start
       if (!this.fragments.add(frame, packet.seconds)) return
       const whole = frame.end - frame.start
       this.fragmentBytes -= whole
-      const inside = resume(frame)
+      verdict = resume(frame)
       tally.headers += whole - (frame.end - frame.start)
-      if (inside === 'ok') this.transport(packet)
-      else tally.skip(CAUSES[inside], frame.end - frame.start)
-    } else tally.skip(CAUSES[verdict], size)
+      if (verdict === 'ok') this.transport(packet)
+      else if (verdict !== 'fragment') tally.skip(CAUSES[verdict], frame.end - frame.start)
+    }
   }
 
   /** Time passes also without packets: who has been silent for too long is finished. */
   tick(seconds: number): void {
     this.now = seconds
+    if (this.reassembly.stalled.size > 0) this.reassembly.tick(seconds)
     for (let c = this.connections.expired(seconds); c !== null; c = this.connections.expired(seconds)) this.retire(c, 'idle')
   }
 
@@ -88,6 +96,7 @@ export class Pipeline {
   /** No packet will come any more. */
   finish(): void {
     for (const c of [...this.connections]) this.retire(c, 'capture-ended')
+    this.fragments.end()
     this.tally.skip('IP fragments not completed', this.fragmentBytes)
     this.fragmentBytes = 0
     this.writer.flush()
@@ -141,6 +150,7 @@ export class Pipeline {
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     const peer = forth ? c.back : c.forth
+    half.seen = true
     if (!half.begun) {
       half.begun = true
       half.next = seq
@@ -172,8 +182,7 @@ export class Pipeline {
         half.fin = (first + end - start + frame.missing) | 0
         half.finSeen = true
       }
-      if (half.early !== null) this.reassembly.reconsider(c, half)
-      if (peer.early !== null) this.reassembly.reconsider(c, peer)
+      if (half.early !== null || peer.early !== null) this.reassembly.reconsider(c)
       this.closeEnded(c, half)
       this.closeEnded(c, peer)
     }
@@ -182,7 +191,10 @@ export class Pipeline {
 
   /** A SYN on a known pair of ends: the next connection between them, not the same SYN again. */
   private isAnother(c: Connection, half: Half, seq: number): boolean {
-    return c.life === 'closed' || (half.begun && half.isn !== seq)
+    if (c.life === 'closed') return true
+    if (!half.begun) return false
+    // Where the SYN was not seen, its number must at least lie near.
+    return half.isn === null ? Math.abs((half.next - seq) | 0) > 1 << 20 : half.isn !== seq
   }
 
   private handshake(c: Connection, forth: boolean, seq: number, ack: number, flags: number): void {
@@ -197,7 +209,6 @@ export class Pipeline {
       c.client ??= peer
       if (!peer.begun) {
         peer.begun = true
-        peer.isn = (ack - 1) | 0
         peer.next = ack
       }
     }
@@ -206,6 +217,8 @@ export class Pipeline {
   private closeEnded(c: Connection, half: Half): void {
     if (!half.finSeen || half.ended || half.next !== half.fin) return
     this.conversation.end(c, half, 'closed')
+    // The FIN has a sequence number of its own, which the other side acknowledges.
+    half.next = (half.next + 1) | 0
     if (c.forth.ended && c.back.ended) this.conclude(c, 'closed')
   }
 
@@ -221,8 +234,7 @@ export class Pipeline {
 
   /** Everything has been said; the connection stays for a while, for what comes late. */
   private conclude(c: Connection, why: Ending): void {
-    this.reassembly.finish(c, c.forth)
-    this.reassembly.finish(c, c.back)
+    this.reassembly.finish(c)
     this.conversation.finish(c, why)
     this.connections.close(c)
   }
@@ -266,6 +278,7 @@ export class Pipeline {
     }
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
+    half.seen = true
     if (this.isCopy(half, packet, b, p, last)) tally.skip('sent twice', last - start)
     else if (frame.missing > 0) {
       tally.missing += frame.missing
@@ -273,10 +286,11 @@ export class Pipeline {
     } else this.conversation.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds)
   }
 
-  /** The same datagram from the same end a moment ago: length and checksum, or where there is none, all its bytes. */
+  /** The same bytes from the same end a moment ago. */
   private isCopy(half: Half, packet: Packet, b: Uint8Array, p: number, end: number): boolean {
-    let sum = (b[p + 6]! << 8) | b[p + 7]!
-    if (sum === 0) for (let i = p + 8; i < end; i++) sum = (Math.imul(sum, 31) + b[i]!) | 0
+    // Not the checksum: the sender's network card may fill it in after the capture.
+    let sum = 0
+    for (let i = p + 8; i < end; i++) sum = (Math.imul(sum, 31) + b[i]!) | 0
     const length = end - p
     const gap = (packet.seconds - half.lastSeconds) * 1e9 + packet.nanoseconds - half.lastNanoseconds
     const same = half.lastLength === length && half.lastSum === sum && gap >= 0 && gap < COPY_NANOSECONDS

@@ -4,12 +4,17 @@
  * What came twice is cut away: the first copy wins. What is missing is waited for as long as it may still come: until
  * the receiver has acknowledged it (then it was lost by the capture, not by the network) and a few more packets have
  * passed, or until too much has piled up behind it. Then the gap is reported, never papered over.
+ *
+ * The two directions keep their order too: bytes that answer others (their `ack` says which their sender had received)
+ * wait for them, for a capture may swap an answer with its request.
  */
 import type { Connection, Half, Segment } from './connections.ts'
 import type { Tally } from './tally.ts'
 
 /** Captures swap packets that came by different queues; more than this many places is loss. */
 const REORDER_PACKETS = 16
+/** And so many seconds, where few packets pass. */
+const REORDER_SECONDS = 2
 /** Behind a hole of a one-sided capture, where nothing acknowledges: some receive windows' worth. */
 const MAX_EARLY_BYTES = 4 << 20
 const MAX_EARLY_SEGMENTS = 4096
@@ -26,6 +31,8 @@ export class Reassembly {
   private readonly tally: Tally
   /** Bytes held back everywhere, for the limit over all connections. */
   held = 0
+  /** Connections in which bytes are held back. */
+  readonly stalled = new Set<Connection>()
 
   constructor(reader: Reader, tally: Tally) {
     this.reader = reader
@@ -46,8 +53,10 @@ export class Reassembly {
     ack: number,
   ): void {
     const ahead = (seq - half.next) | 0
-    if (ahead > 0) {
-      this.hold(c, half, { seq, bytes: bytes.slice(start, end), seconds, nanoseconds, ack }, ahead)
+    const peer = c.peer(half)
+    if (ahead > 0 || this.isTooSoon(peer, ack)) {
+      if (ahead < 0 && -ahead >= end - start) this.tally.skip('sent twice', end - start)
+      else this.hold(c, half, { seq, bytes: bytes.slice(start, end), missing, seconds, nanoseconds, ack }, ahead)
       return
     }
     if (ahead < 0) {
@@ -59,25 +68,51 @@ export class Reassembly {
     half.next = (half.next + end - start) | 0
     if (end > start) this.reader.bytes(c, half, bytes, start, end, seconds, nanoseconds, ack)
     if (missing > 0) this.lose(c, half, missing)
-    if (half.early !== null) this.drain(c, half)
+    if (half.early !== null || peer.early !== null) this.drain(c)
   }
 
-  /** After each packet of the connection while `half` has a hole: is it still worth waiting? */
-  reconsider(c: Connection, half: Half): void {
-    const early = half.early
-    if (early === null) return
-    const hole = half.next
-    if (half.ackSeen && ((half.acked - hole) | 0) > 0) half.overdue++
-    if (half.overdue >= REORDER_PACKETS) this.giveUp(c, half)
-    else if (half.earlyBytes > MAX_EARLY_BYTES || early.length > MAX_EARLY_SEGMENTS) {
-      this.tally.limit('out-of-order bytes')
-      this.giveUp(c, half)
+  /** The sender of these bytes had received bytes of `peer` that have not come here. */
+  private isTooSoon(peer: Half, ack: number): boolean {
+    if (((ack - peer.next) | 0) <= 0) return false
+    if (peer.seen) return true
+    // Of a capture that holds one direction only.
+    peer.next = ack
+    return false
+  }
+
+  /** After each packet of a stalled connection: is it still worth waiting? */
+  reconsider(c: Connection): void {
+    for (const half of [c.forth, c.back]) {
+      const { early } = half
+      if (early === null) continue
+      if (this.isOverdue(c, half)) half.overdue++
+      if (half.overdue >= REORDER_PACKETS) this.giveUp(c, half)
+      else if (half.earlyBytes > MAX_EARLY_BYTES || early.length > MAX_EARLY_SEGMENTS) {
+        this.tally.limit('out-of-order bytes')
+        this.giveUp(c, half)
+      }
     }
   }
 
+  /** Time has passed: what has been overdue for too long will not come. */
+  tick(seconds: number): void {
+    for (const c of this.stalled)
+      for (const half of [c.forth, c.back])
+        while (half.early !== null && seconds - half.early[0]!.seconds > REORDER_SECONDS && this.isOverdue(c, half))
+          this.giveUp(c, half)
+  }
+
+  /** What is missing was received by whom it was meant for. */
+  private isOverdue(c: Connection, half: Half): boolean {
+    const first = half.early![0]!
+    if (((first.seq - half.next) | 0) <= 0) return ((first.ack - c.peer(half).next) | 0) > 0
+    return half.ackSeen && ((half.acked - half.next) | 0) > 0
+  }
+
   /** Nothing more will come: everything that waits is delivered, with its gaps. */
-  finish(c: Connection, half: Half): void {
-    while (half.early !== null) this.giveUp(c, half)
+  finish(c: Connection): void {
+    while (c.forth.early !== null) this.giveUp(c, c.forth)
+    while (c.back.early !== null) this.giveUp(c, c.back)
   }
 
   private hold(c: Connection, half: Half, segment: Segment, ahead: number): void {
@@ -86,8 +121,12 @@ export class Reassembly {
       this.tally.skip('after a gap', segment.bytes.length)
       return
     }
-    half.early ??= []
-    const early = half.early
+    if (half.early === null) {
+      half.early = []
+      half.overdue = 0
+      this.stalled.add(c)
+    }
+    const { early } = half
     let i = early.length
     while (i > 0 && ((early[i - 1]!.seq - segment.seq) | 0) > 0) i--
     const before = early[i - 1]
@@ -98,13 +137,20 @@ export class Reassembly {
     early.splice(i, 0, segment)
     half.earlyBytes += segment.bytes.length
     this.held += segment.bytes.length
-    this.reconsider(c, half)
   }
 
   private giveUp(c: Connection, half: Half): void {
-    const length = (half.early![0]!.seq - half.next) | 0
-    this.lose(c, half, length)
-    this.drain(c, half)
+    const first = half.early![0]!
+    const ahead = (first.seq - half.next) | 0
+    if (ahead > 0) this.lose(c, half, ahead)
+    else {
+      const peer = c.peer(half)
+      const unseen = (first.ack - peer.next) | 0
+      const behind = peer.early === null ? unseen : Math.min(unseen, (peer.early[0]!.seq - peer.next) | 0)
+      if (behind > 0) this.lose(c, peer, behind)
+      else if (unseen > 0) peer.next = first.ack
+    }
+    this.drain(c)
   }
 
   private lose(c: Connection, half: Half, length: number): void {
@@ -115,25 +161,37 @@ export class Reassembly {
     this.reader.gap(c, half, length)
   }
 
-  private drain(c: Connection, half: Half): void {
-    const early = half.early
-    if (early === null) return
+  /** Delivers what has its turn, in both directions until neither can go on. */
+  private drain(c: Connection): void {
+    while (this.drainHalf(c, c.forth) || this.drainHalf(c, c.back)) {
+      // One more round: what one side said may be what the other was waiting for.
+    }
+    if (c.forth.early === null && c.back.early === null) this.stalled.delete(c)
+  }
+
+  private drainHalf(c: Connection, half: Half): boolean {
+    const { early } = half
+    if (early === null) return false
     let taken = 0
     while (taken < early.length) {
-      const { seq, bytes, seconds, nanoseconds, ack } = early[taken]!
+      const { seq, bytes, missing, seconds, nanoseconds, ack } = early[taken]!
       const ahead = (seq - half.next) | 0
-      if (ahead > 0) break
+      if (ahead > 0 || this.isTooSoon(c.peer(half), ack)) break
       taken++
       half.earlyBytes -= bytes.length
       this.held -= bytes.length
       const known = Math.min(-ahead, bytes.length)
       if (known > 0) this.tally.skip('sent twice', known)
-      if (known === bytes.length) continue
-      half.next = (half.next + bytes.length - known) | 0
-      this.reader.bytes(c, half, bytes, known, bytes.length, seconds, nanoseconds, ack)
+      if (known < bytes.length) {
+        half.next = (half.next + bytes.length - known) | 0
+        this.reader.bytes(c, half, bytes, known, bytes.length, seconds, nanoseconds, ack)
+      }
+      if (missing > 0 && known <= bytes.length && ((seq + bytes.length - half.next) | 0) === 0) this.lose(c, half, missing)
     }
-    if (taken > 0) half.overdue = 0
+    if (taken === 0) return false
+    half.overdue = 0
     if (taken === early.length) half.early = null
-    else if (taken > 0) early.splice(0, taken)
+    else early.splice(0, taken)
+    return true
   }
 }
