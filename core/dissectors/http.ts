@@ -75,6 +75,7 @@ function probe(at: Cursor, from: Side): boolean {
   let q = p
   while (q < end && isToken(bytes[q]!)) q++
   if (q - p > MAX_METHOD || (q < end && (q === p || bytes[q] !== 32))) return false
+  at.position = p
   const line = at.lineEnd(MAX_HEAD)
   return versionBefore(bytes, q, bytes[line - 1] === 13 ? line - 1 : line) !== ''
 }
