@@ -136,7 +136,8 @@ export class Conversation implements Reader {
     half.wanted = 0
     if (!c.unknown && c.dissector !== null && half.synced) {
       if (half.held !== null) this.readHeld(c, half)
-      if (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp')) this.conclude(c, half, why)
+      if (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp'))
+        this.conclude(c, half, why)
     }
     this.drop(half, c.dissector === null ? 'unknown protocol' : 'message cut short')
     if (c.dissector !== null && half !== c.client && c.early === null) this.abandon(c, unanswered(c, why))
@@ -152,7 +153,15 @@ export class Conversation implements Reader {
 
   // ── datagrams ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  datagram(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, seconds: number, nanoseconds: number): void {
+  datagram(
+    c: Connection,
+    half: Half,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
     if (c.unknown) {
       this.tally.skip('unknown protocol', end - start)
       return
@@ -280,13 +289,15 @@ export class Conversation implements Reader {
     const { waiting } = c
     if (waiting === null || c.dissector!.keyed === true) return null
     if (half.progress !== null) {
-      if (half.answering !== null || waiting.queue[0]?.exact !== true || waiting.queue[0].ack !== start) return half.answering
+      if (half.answering !== null || waiting.queue[0]?.exact !== true || waiting.queue[0].ack !== start)
+        return half.answering
       // The client went on from here: the answer to the request that was not seen is over, whatever its head said.
       this.lastWord(c, half, 'lost', NOTHING, 0, 0, null)
       this.forget(half)
       half.size = 0
     }
-    for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start)) this.writeAlone(c, lost, MISSED)
+    for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start))
+      this.writeAlone(c, lost, MISSED)
     half.answering = waiting.next(start)
     return half.answering
   }
@@ -455,7 +466,10 @@ export class Conversation implements Reader {
   /** Sent although the answer to the request before it had not come: everything the client had seen, we have seen. */
   private sentAhead(c: Connection, waiting: Waiting, request: Request): boolean {
     const server = c.peer(c.client!)
-    return waiting.queue.at(-1)!.ack === request.ack || (server.begun && server.synced && ((request.ack - server.next) | 0) <= 0)
+    return (
+      waiting.queue.at(-1)!.ack === request.ack ||
+      (server.begun && server.synced && ((request.ack - server.next) | 0) <= 0)
+    )
   }
 
   private deliverAnswer(c: Connection, half: Half, message: Message, size: number, awaited: Request | null): void {
@@ -498,7 +512,13 @@ export class Conversation implements Reader {
   }
 
   /** An answer whose request was not seen, or cannot be told. */
-  private writeOrphan(c: Connection, answer: Answer, error: ItemError | null, seconds: number, nanoseconds: number): void {
+  private writeOrphan(
+    c: Connection,
+    answer: Answer,
+    error: ItemError | null,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
     const tally = this.tally.protocol(c.dissector!.name)
     tally.items++
     tally.halfPairs++
@@ -622,7 +642,7 @@ export class Conversation implements Reader {
     let open = false
     for (const hinted of HINTS)
       for (const side of sides) {
-        const port = half === c.forth === (side === 'client') ? c.otherPort : c.port
+        const port = (half === c.forth) === (side === 'client') ? c.otherPort : c.port
         for (const d of this.dissectors) {
           if (d.ports.includes(port) !== hinted || !d.transports.includes(c.transport)) continue
           const answer = this.probe(c, d, side, port, hinted, bytes, start, end)
@@ -696,7 +716,10 @@ export class Conversation implements Reader {
 
 const NOTHING = new Uint8Array(0)
 const HINTS = [true, false]
-const MISSED: ItemError = { type: 'pair-not-found', msg: 'packets are missing: which answer belongs to it is not certain' }
+const MISSED: ItemError = {
+  type: 'pair-not-found',
+  msg: 'packets are missing: which answer belongs to it is not certain',
+}
 const NO_ANSWER: ItemError = { type: 'timeout', msg: 'no answer came' }
 const NO_REQUEST: ItemError = { type: 'pair-not-found', msg: 'the request was not captured' }
 

@@ -85,7 +85,8 @@ export class Pipeline {
   tick(seconds: number): void {
     this.now = seconds
     if (this.reassembly.stalled.size > 0) this.reassembly.tick(seconds)
-    for (let c = this.connections.expired(seconds); c !== null; c = this.connections.expired(seconds)) this.retire(c, 'idle')
+    for (let c = this.connections.expired(seconds); c !== null; c = this.connections.expired(seconds))
+      this.retire(c, 'idle')
   }
 
   /** Hands over the items that are ready. */

@@ -21,7 +21,16 @@ const MAX_EARLY_SEGMENTS = 4096
 
 /** Who is told of the bytes in order. `ack` is what the sender had received when it sent them. */
 export interface Reader {
-  bytes(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, seconds: number, nanoseconds: number, ack: number): void
+  bytes(
+    c: Connection,
+    half: Half,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    seconds: number,
+    nanoseconds: number,
+    ack: number,
+  ): void
   /** `length` bytes before `half.next` were never seen. */
   gap(c: Connection, half: Half, length: number): void
 }
@@ -186,7 +195,8 @@ export class Reassembly {
         half.next = (half.next + bytes.length - known) | 0
         this.reader.bytes(c, half, bytes, known, bytes.length, seconds, nanoseconds, ack)
       }
-      if (missing > 0 && known <= bytes.length && ((seq + bytes.length - half.next) | 0) === 0) this.lose(c, half, missing)
+      if (missing > 0 && known <= bytes.length && ((seq + bytes.length - half.next) | 0) === 0)
+        this.lose(c, half, missing)
     }
     if (taken === 0) return false
     half.overdue = 0

@@ -12,7 +12,10 @@ export async function loadDissectors(): Promise<Dissector[]> {
   const found: Dissector[] = []
   for (const [i, module] of modules.entries()) {
     if (module.dissector === undefined)
-      throw new Fault('DISSECTOR_MISSING', `core/dissectors/${names[i]} must export \`dissector\`, found ${Object.keys(module)}`)
+      throw new Fault(
+        'DISSECTOR_MISSING',
+        `core/dissectors/${names[i]} must export \`dissector\`, found ${Object.keys(module)}`,
+      )
     found.push(module.dissector)
   }
   return found.sort((a, b) => a.priority - b.priority)

@@ -9,7 +9,7 @@
 import { type Cursor, Incomplete, indexOf, Malformed, utf8 } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
-import { constant, type JsonWriter, Written } from '../json-writer.ts'
+import { constant, type JsonWriter, type Written } from '../json-writer.ts'
 import { Body, decode, type Framing, writeNoText, writeText } from './http/body.ts'
 import { parseCookies, parseForm, parseMultipart, parseQuery, parseSetCookies } from './http/forms.ts'
 import { Head, isToken, MAX_HEAD } from './http/head.ts'
@@ -68,7 +68,9 @@ function probe(at: Cursor, from: Side): boolean {
   const { bytes, position, end } = at
   if (from === 'server') {
     for (let i = 0; i < VERSION.length; i++) if (at.peek(i) !== VERSION[i]) return false
-    return isDigit(at.peek(7)) && at.peek(8) === 32 && isDigit(at.peek(9)) && isDigit(at.peek(10)) && isDigit(at.peek(11))
+    return (
+      isDigit(at.peek(7)) && at.peek(8) === 32 && isDigit(at.peek(9)) && isDigit(at.peek(10)) && isDigit(at.peek(11))
+    )
   }
   let p = position
   while (p < end && (bytes[p] === 13 || bytes[p] === 10)) p++
@@ -251,10 +253,17 @@ function readResponse(at: Cursor, ctx: Context<State>): Message | null {
   const { bytes: b, position: begin, end } = at
   const line = lineEnd(at, begin)
   const last = b[line - 1] === 13 ? line - 1 : line
-  for (let i = 0; i < VERSION.length; i++) if (b[begin + i] !== VERSION[i]) throw new Malformed('expected HTTP/1.x and a status')
+  for (let i = 0; i < VERSION.length; i++)
+    if (b[begin + i] !== VERSION[i]) throw new Malformed('expected HTTP/1.x and a status')
   const version = minor(b[begin + 7]!)
   const status = (b[begin + 9]! - 48) * 100 + (b[begin + 10]! - 48) * 10 + b[begin + 11]! - 48
-  if (version === '' || last < begin + 12 || b[begin + 8] !== 32 || !(status >= 100 && status <= 999) || (last > begin + 12 && b[begin + 12] !== 32))
+  if (
+    version === '' ||
+    last < begin + 12 ||
+    b[begin + 8] !== 32 ||
+    !(status >= 100 && status <= 999) ||
+    (last > begin + 12 && b[begin + 12] !== 32)
+  )
     throw new Malformed('expected HTTP/1.x and a status of three digits')
   const { out, state } = ctx
   out.raw(STATUS)
@@ -282,12 +291,23 @@ function readResponse(at: Cursor, ctx: Context<State>): Message | null {
     out.ascii(`[${state.interim.join(',')}]`)
   }
   const framing = responseFraming(at, head, headEnd, status, ctx.awaited as string | undefined)
-  return withBody(at, ctx, head, framing, headEnd, headEnd - begin, (ctx.awaited as string | undefined) ?? '', status, version)
+  return withBody(
+    at,
+    ctx,
+    head,
+    framing,
+    headEnd,
+    headEnd - begin,
+    (ctx.awaited as string | undefined) ?? '',
+    status,
+    version,
+  )
 }
 
 /** RFC 9112, 6.3. */
 function responseFraming(at: Cursor, head: Head, headEnd: number, status: number, method: string | undefined): Framing {
-  if (method === 'HEAD' || status < 200 || status === 204 || status === 304 || (method === 'CONNECT' && status < 300)) return 'none'
+  if (method === 'HEAD' || status < 200 || status === 204 || status === 304 || (method === 'CONNECT' && status < 300))
+    return 'none'
   if (head.chunked) return 'chunked'
   if (head.length === 0) return 'none'
   if (head.length < 0) return 'close'
@@ -320,7 +340,19 @@ function withBody(
     const bodyEnd = framing === 'none' ? headEnd : headEnd + head.length
     const size = bodyEnd - headEnd
     const kept = Math.min(size, ctx.keep)
-    const written = writeEnd(out, head, at.bytes, headEnd, headEnd + kept, kept < size, size, headSize, null, status, ctx.keep > 0)
+    const written = writeEnd(
+      out,
+      head,
+      at.bytes,
+      headEnd,
+      headEnd + kept,
+      kept < size,
+      size,
+      headSize,
+      null,
+      status,
+      ctx.keep > 0,
+    )
     at.position = bodyEnd
     return message(ctx, written, head, method, status, version, null)
   }
@@ -421,7 +453,8 @@ function writeEnd(
       if (wanted) writeParameters(out, head, content ?? b.subarray(start, end))
       else out.raw(NO_PARAMS)
       if (!wanted) writeNoText(out)
-      else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+      else
+        span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
       out.byte(CLOSE)
       out.byte(CLOSE)
     }

@@ -55,7 +55,10 @@ export function golden(protocol: string): void {
           const some = read(packets.filter((_, i) => i !== lost))
           for (const item of some)
             if (item.request !== null && item.response !== null)
-              assert.ok(known.some(other => isSamePair(item, other)), `without packet ${lost}: ${JSON.stringify(item)}`)
+              assert.ok(
+                known.some(other => isSamePair(item, other)),
+                `without packet ${lost}: ${JSON.stringify(item)}`,
+              )
         }
       })
 
@@ -76,7 +79,20 @@ export function golden(protocol: string): void {
 
 /** What a capture means, without what depends on its place in a run. */
 function essence(item: Item): Json {
-  const { protocol, src, dst, timestamp, request, response, requestSize, responseSize, elapsedTime, failed, error, event } = item
+  const {
+    protocol,
+    src,
+    dst,
+    timestamp,
+    request,
+    response,
+    requestSize,
+    responseSize,
+    elapsedTime,
+    failed,
+    error,
+    event,
+  } = item
   return {
     protocol: `${protocol.name} ${protocol.version}`,
     from: `${src.ip} ${src.port}`,
@@ -121,7 +137,12 @@ export function readPackets(file: URL): Packet[] {
   const packets: Packet[] = []
   for (let done = 0; ; ) {
     for (let packet = parser.next(); packet !== null; packet = parser.next())
-      packets.push({ ...packet, bytes: packet.bytes.slice(packet.start, packet.end), start: 0, end: packet.end - packet.start })
+      packets.push({
+        ...packet,
+        bytes: packet.bytes.slice(packet.start, packet.end),
+        start: 0,
+        end: packet.end - packet.start,
+      })
     if (done === bytes.length) break
     const room = parser.room()
     const count = Math.min(room.length, bytes.length - done)
@@ -171,7 +192,8 @@ function shorten(bytes: Uint8Array, transport: number, less: number): void {
   const data = view(bytes)
   for (const size of [20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60]) {
     const ip = transport - size
-    if (ip >= 0 && bytes[ip] === (0x40 | (size / 4)) && bytes[ip + 9] === 6) return data.setUint16(ip + 2, data.getUint16(ip + 2) - less)
+    if (ip >= 0 && bytes[ip] === (0x40 | (size / 4)) && bytes[ip + 9] === 6)
+      return data.setUint16(ip + 2, data.getUint16(ip + 2) - less)
   }
   const ip = transport - 40
   if (ip >= 0 && bytes[ip]! >> 4 === 6) data.setUint16(ip + 4, data.getUint16(ip + 4) - less)

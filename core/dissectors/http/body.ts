@@ -85,7 +85,8 @@ export class Body {
 
   /** `length` bytes are missing; true if they lie within what is known to be body. */
   bridge(length: number): boolean {
-    if (this.framing === 'length' ? length > this.remaining : this.stage !== 'data' || length > this.remaining) return false
+    if (this.framing === 'length' ? length > this.remaining : this.stage !== 'data' || length > this.remaining)
+      return false
     this.remaining -= length
     this.size += length
     this.missing += length
@@ -97,7 +98,8 @@ export class Body {
     const wanted = Math.min(count, this.keep - this.keptLength)
     if (wanted > 0 && this.missing === 0) {
       if (this.keptLength + wanted > this.kept.length) {
-        const expected = this.framing === 'length' && this.keptLength === 0 ? Math.min(this.remaining, this.keep, 65_536) : 0
+        const expected =
+          this.framing === 'length' && this.keptLength === 0 ? Math.min(this.remaining, this.keep, 65_536) : 0
         const larger = new Uint8Array(Math.min(this.keep, Math.max(expected, (this.keptLength + wanted) * 2)))
         larger.set(this.kept.subarray(0, this.keptLength))
         this.kept = larger
@@ -146,12 +148,17 @@ function chunkSize(at: Cursor, line: number): number {
   let p = at.position
   for (; p < line; p++) {
     const code = at.bytes[p]!
-    const digit = code >= 48 && code <= 57 ? code - 48 : (code | 0x20) >= 97 && (code | 0x20) <= 102 ? (code | 0x20) - 87 : -1
+    const digit =
+      code >= 48 && code <= 57 ? code - 48 : (code | 0x20) >= 97 && (code | 0x20) <= 102 ? (code | 0x20) - 87 : -1
     if (digit < 0) break
     size = size * 16 + digit
   }
   const code = at.bytes[p]
-  if (p === at.position || size > Number.MAX_SAFE_INTEGER || (code !== 13 && code !== 10 && code !== 59 && code !== 32 && code !== 9))
+  if (
+    p === at.position ||
+    size > Number.MAX_SAFE_INTEGER ||
+    (code !== 13 && code !== 10 && code !== 59 && code !== 32 && code !== 9)
+  )
     throw new Malformed('expected the size of a chunk in hexadecimal')
   return size
 }
@@ -210,7 +217,9 @@ const DECODERS: Record<string, (body: Uint8Array) => Uint8Array> = {
   gzip: body => gunzipSync(body, PARTIAL),
   'x-gzip': body => gunzipSync(body, PARTIAL),
   // Some servers send raw deflate data where the RFC wants the zlib format.
-  deflate: body => ((body[0]! & 0x0f) === 8 && ((body[0]! << 8) | body[1]!) % 31 === 0 ? inflateSync : inflateRawSync)(body, PARTIAL),
-  br: body => brotliDecompressSync(body, { maxOutputLength: MAX_DECODED, finishFlush: constants.BROTLI_OPERATION_FLUSH }),
+  deflate: body =>
+    ((body[0]! & 0x0f) === 8 && ((body[0]! << 8) | body[1]!) % 31 === 0 ? inflateSync : inflateRawSync)(body, PARTIAL),
+  br: body =>
+    brotliDecompressSync(body, { maxOutputLength: MAX_DECODED, finishFlush: constants.BROTLI_OPERATION_FLUSH }),
   zstd: body => zstdDecompressSync(body, { maxOutputLength: MAX_DECODED, finishFlush: constants.ZSTD_e_flush }),
 }

@@ -272,7 +272,8 @@ export class Head {
   private takeLengths(text: string): void {
     const values = new Set(text.split(',').map(part => part.trim()))
     const [value] = values
-    if (values.size !== 1 || !/^\d{1,15}$/.test(value!)) throw new Malformed(`expected a Content-Length, found "${text}"`)
+    if (values.size !== 1 || !/^\d{1,15}$/.test(value!))
+      throw new Malformed(`expected a Content-Length, found "${text}"`)
     this.length = Number(value)
   }
 
