@@ -117,7 +117,10 @@ export class JsonWriter {
   /** A whole number. */
   integer(value: number): void {
     this.reserve(20)
-    if (value < 0 || value > 0x7fffffff || (value | 0) !== value) return this.ascii(String(value))
+    if (value < 0 || value > 0x7fffffff || (value | 0) !== value) {
+      this.ascii(String(value))
+      return
+    }
     const b = this.bytes
     let digits = 1
     for (let limit = 10; value >= limit && digits < 10; limit *= 10) digits++

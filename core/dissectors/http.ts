@@ -165,7 +165,10 @@ function writeTarget(out: JsonWriter, b: Uint8Array, start: number, end: number,
   out.raw(TARGET)
   out.repeat(from, to)
   // A leading slash and a JSON text as long as the target: nothing in it had to be escaped.
-  if (b[start] !== 47 || to - from !== end - start + 2) return writeOddTarget(out, utf8(b, start, end), method)
+  if (b[start] !== 47 || to - from !== end - start + 2) {
+    writeOddTarget(out, utf8(b, start, end), method)
+    return
+  }
   let question = start
   while (question < end && b[question] !== 63) question++
   out.raw(PATH)

@@ -192,8 +192,10 @@ function shorten(bytes: Uint8Array, transport: number, less: number): void {
   const data = view(bytes)
   for (const size of [20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60]) {
     const ip = transport - size
-    if (ip >= 0 && bytes[ip] === (0x40 | (size / 4)) && bytes[ip + 9] === 6)
-      return data.setUint16(ip + 2, data.getUint16(ip + 2) - less)
+    if (ip >= 0 && bytes[ip] === (0x40 | (size / 4)) && bytes[ip + 9] === 6) {
+      data.setUint16(ip + 2, data.getUint16(ip + 2) - less)
+      return
+    }
   }
   const ip = transport - 40
   if (ip >= 0 && bytes[ip]! >> 4 === 6) data.setUint16(ip + 4, data.getUint16(ip + 4) - less)

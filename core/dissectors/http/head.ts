@@ -260,7 +260,10 @@ export class Head {
     let value = 0
     for (let i = start; i < end; i++) {
       const digit = b[i]! - 48
-      if (digit < 0 || digit > 9 || end - start > 15) return this.takeLengths(latin1(b, start, end))
+      if (digit < 0 || digit > 9 || end - start > 15) {
+        this.takeLengths(latin1(b, start, end))
+        return
+      }
       value = value * 10 + digit
     }
     if (end === start || (this.length >= 0 && this.length !== value))
