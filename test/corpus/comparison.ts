@@ -23,6 +23,8 @@ export interface Finding {
   what: string
   /** Why this is right nevertheless, when it is known. A finding with a reason is not counted as missing or wrong. */
   why?: string
+  /** About something that nobody sent: not among the `expected`. */
+  unexpected?: true
 }
 
 export interface Circumstances {

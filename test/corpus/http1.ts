@@ -29,7 +29,7 @@ export function compare(truth: Truth, items: Item[], context: Circumstances): Co
       (measured || ours.has(null) || ours.has(Number(item.src.port)) || ours.has(Number(item.dst.port))),
   )
   const result = match(expected, candidates, measured, expect === 'subset')
-  return complete ? result : { ...result, wrong: result.wrong.filter(({ what }) => !what.startsWith(UNASKED)) }
+  return complete ? result : { ...result, wrong: result.wrong.filter(({ unexpected }) => !unexpected) }
 }
 
 /** One request with its answer as a program saw it. What that program could not know is undefined and not compared. */
@@ -126,13 +126,10 @@ function completes(item: Item, half: Item, one: Expected): boolean {
   return apart && concerns(item, one) && differences(item, one, false, true).length === 0
 }
 
-const UNASKED = 'nobody sent this'
-
 function unasked(item: Item): Finding {
   const { request, response } = item
-  return {
-    what: `${UNASKED}: ${request?.method ?? '?'} ${request?.url ?? '?'} -> ${response?.status ?? '?'} (${item.id})`,
-  }
+  const words = `${request?.method ?? '?'} ${request?.url ?? '?'} -> ${response?.status ?? '?'}`
+  return { what: `nobody sent this: ${words} (${item.id})`, unexpected: true }
 }
 
 function isHttp1(item: Item): boolean {

@@ -83,6 +83,8 @@ async function readAll(folders: string[]): Promise<boolean> {
     const results = compareWithTruth(capture, reading, comparisons)
     for (const [protocol, result] of results) {
       totals[protocol] ??= { files: 0, expected: 0, equal: 0, missing: 0, wrong: 0, explained: 0 }
+      const why = explain(capture.path, protocol)
+      if (why !== undefined) for (const finding of [...result.missing, ...result.wrong]) finding.why ??= why
       lines.push(...add(totals[protocol], protocol, result))
     }
 
@@ -166,20 +168,22 @@ function expectationOf(sentence: string | undefined): string | undefined {
 }
 
 function add(total: Totals, protocol: string, result: Comparison): string[] {
-  const [missing, wrong] = [result.missing, result.wrong].map(list => list.filter(({ why }) => why === undefined))
-  const explained = result.missing.length + result.wrong.length - missing!.length - wrong!.length
+  const missing = result.missing.filter(({ why }) => why === undefined)
+  const wrong = result.wrong.filter(({ why }) => why === undefined)
+  const known = [...result.missing, ...result.wrong].filter(({ why }) => why !== undefined)
+  const explained = known.length
   total.files++
-  total.expected += result.expected - explained
+  total.expected += result.expected - known.filter(({ unexpected }) => !unexpected).length
   total.equal += result.equal
-  total.missing += missing!.length
-  total.wrong += wrong!.length
+  total.missing += missing.length
+  total.wrong += wrong.length
   total.explained += explained
   const lines = [
-    `  ${protocol}: ${result.equal} equal, ${missing!.length} missing, ${wrong!.length} wrong${explained > 0 ? `, ${explained} explained` : ''}`,
+    `  ${protocol}: ${result.equal} equal, ${missing.length} missing, ${wrong.length} wrong${explained > 0 ? `, ${explained} explained` : ''}`,
   ]
   for (const [label, list] of [
-    ['missing', missing!],
-    ['wrong', wrong!],
+    ['missing', missing],
+    ['wrong', wrong],
   ] as const) {
     for (const { what } of list.slice(0, SHOWN_FINDINGS)) lines.push(`    ${label}: ${what}`)
     if (list.length > SHOWN_FINDINGS) lines.push(`    ${label}: ${list.length - SHOWN_FINDINGS} more`)
