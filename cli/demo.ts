@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { whyNotLive } from '../worker/sources/live.ts'
 import { EXIT } from './exit.ts'
+import { Interruption } from './interruption.ts'
 import { type SlackMessage, SlackReceiver } from './slack-receiver.ts'
 import { counted, type Look, lookOf, paint, printable, withoutColor } from './terminal.ts'
 
@@ -24,11 +25,14 @@ export function addDemo(program: Command): void {
     .action(async () => {
       const folder = await mkdtemp(join(tmpdir(), 'hookline-demo-'))
       const demo = new Demo(folder)
+      const interruption = new Interruption()
       try {
-        process.exitCode = await demo.play()
+        const code = await Promise.race([demo.play(), interruption.requested])
+        process.exitCode = interruption.code ?? code ?? EXIT.bug
       } finally {
         await demo.close()
         await rm(folder, { recursive: true, force: true })
+        interruption.release()
       }
     })
 }
@@ -45,6 +49,8 @@ const BURST_LINES = 8
 /** A line at a time can be read along; a file is not a show. */
 const LINE_MS = 45
 const LIVE_SECONDS = 8
+/** For what is asked to end before it has. */
+const LEAVING_MS = 4000
 /** Nothing in here takes half as long. */
 const STEP_PATIENCE_MS = 30_000
 
@@ -74,8 +80,12 @@ class Demo {
     return EXIT.ok
   }
 
-  /** Ends what still runs; in order, nothing does. */
+  /** Ends what still runs: nothing, unless somebody was in a hurry or something went wrong. */
   async close(): Promise<void> {
+    const left = [...this.children]
+    const gone = Promise.all(left.map(child => once(child, 'exit')))
+    for (const child of left) child.kill('SIGTERM')
+    await Promise.race([gone, pause(LEAVING_MS, null, { ref: false })])
     for (const child of this.children) child.kill('SIGKILL')
     await this.slack?.close()
   }

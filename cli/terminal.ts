@@ -96,7 +96,7 @@ export function sized(bytes: number): string {
   let value = bytes
   for (const unit of ['B', 'kB', 'MB', 'GB']) {
     if (value < 999.5 || unit === 'GB')
-      return `${unit === 'B' || value >= 10 ? Math.round(value) : value.toFixed(1)} ${unit}`
+      return `${unit === 'B' || value >= 9.95 ? Math.round(value) : value.toFixed(1)} ${unit}`
     value /= 1000
   }
   return ''

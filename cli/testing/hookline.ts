@@ -13,9 +13,13 @@ export interface Ended {
 }
 
 /** `stateHome`: an empty folder, where spools go. */
-export function start(stateHome: string, words: readonly string[]): ChildProcessWithoutNullStreams {
-  const { FORCE_COLOR: _, ...env } = process.env
-  return spawn(`${HOME}hookline`, words, { cwd: HOME, env: { ...env, XDG_STATE_HOME: stateHome } })
+export function start(
+  stateHome: string,
+  words: readonly string[],
+  more: Record<string, string> = {},
+): ChildProcessWithoutNullStreams {
+  const { FORCE_COLOR: _, NO_COLOR: __, COLUMNS: ___, ...env } = process.env
+  return spawn(`${HOME}hookline`, words, { cwd: HOME, env: { ...env, XDG_STATE_HOME: stateHome, ...more } })
 }
 
 export async function hookline(stateHome: string, words: readonly string[], input?: Uint8Array): Promise<Ended> {

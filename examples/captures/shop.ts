@@ -339,7 +339,12 @@ if (import.meta.main) {
     await shop.open(redis !== null)
     console.log(`open: ${SERVICES.join(', ')}, dns${redis ? ', redis' : ' (no redis-server here: carts forget)'}`)
     const until = performance.now() + seconds * 1000
-    for (let number = 0; performance.now() < until; number++) {
+    let closing = false
+    const closeEarly = () => {
+      closing = true
+    }
+    process.once('SIGINT', closeEarly).once('SIGTERM', closeEarly)
+    for (let number = 0; performance.now() < until && !closing; number++) {
       shop.paymentDown = performance.now() > until - (seconds * 1000 * 2) / 3
       await shop.visit(number, true)
       await pause(200)

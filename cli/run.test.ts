@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { OK, Receiver } from '../integrations/testing/receiver.ts'
+import { ended, hookline, SHOP_PCAP, start } from './testing/hookline.ts'
+
+describe('run', function () {
+  this.timeout(60_000)
+  const folder = mkdtempSync(join(tmpdir(), 'hookline-run-'))
+  after(() => rmSync(folder, { recursive: true }))
+
+  function script(name: string, code: string): string {
+    const path = join(folder, name)
+    writeFileSync(path, code)
+    return path
+  }
+
+  it('prints a line of plain text for each item where standard output is no terminal', async () => {
+    const table = await hookline(folder, ['run', '--pcap', SHOP_PCAP])
+    const json = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
+    const rows = table.stdout.trimEnd().split('\n')
+    const items = json.stdout
+      .trimEnd()
+      .split('\n')
+      .map(line => JSON.parse(line))
+    assert.equal(rows.length, items.length)
+    assert.doesNotMatch(table.stdout, /\x1b/)
+    for (const [i, { protocol, src, dst, response }] of items.entries()) {
+      assert.ok(rows[i]!.includes(` ${protocol.abbr} `), rows[i])
+      assert.ok(rows[i]!.includes(`${src.ip}:${src.port} → ${dst.ip}:${dst.port} `), rows[i])
+      if (protocol.name === 'http') assert.ok(rows[i]!.includes(` ${response.status} `), rows[i])
+    }
+  })
+
+  it('uses the width and the colours it is told of, and NO_COLOR takes the colours away', async () => {
+    for (const width of [60, 80, 100, 130, 200]) {
+      const { stdout } = await coloured({ FORCE_COLOR: '3', COLUMNS: String(width) })
+      assert.match(stdout, /\x1b\[48;2;50;109;230;/)
+      const widest = Math.max(...stdout.split('\n').map(line => [...line.replace(/\x1b\[[\d;]*m/g, '')].length))
+      assert.ok(widest <= width && widest > width * 0.7, `${widest} of ${width} columns`)
+    }
+    const { stdout } = await coloured({ FORCE_COLOR: '', NO_COLOR: '1' })
+    assert.doesNotMatch(stdout, /\x1b/)
+  })
+
+  it('leaves bodies out with --no-bodies, and nothing else', async () => {
+    const whole = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
+    const without = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json', '--no-bodies'])
+    assert.match(whole.stdout, /Moka pot/)
+    assert.doesNotMatch(without.stdout, /Moka pot/)
+    assert.equal(whole.stdout.split('\n').length, without.stdout.split('\n').length)
+    assert.deepEqual(counts(whole.stderr), counts(without.stderr))
+  })
+
+  it('gives scripts what --env says, the last word counting', async () => {
+    const path = script('env.js', '// Env.\nconsole.log(JSON.stringify(env))\n')
+    const env = ['--env', 'A=1', '--env', 'B=x=y', '--env', 'A=2']
+    const { stderr, code } = await hookline(folder, ['run', path, '-q', '--pcap', SHOP_PCAP, ...env])
+    assert.match(stderr, /^\[Env\] \{"A":"2","B":"x=y"\}$/m)
+    assert.equal(code, 0)
+  })
+
+  it('ends with 3 when a script has thrown, and names script, line and cause', async () => {
+    const path = script('throws.js', '// Throws.\nfunction onItemCaptured(data) {\n  data.nothing.at.all\n}\n')
+    const { stderr, code } = await hookline(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
+    assert.match(stderr, /^\[Throws\] .*throws\.js:3.*undefined/m)
+    assert.match(stderr, /^script "Throws\.": 1 273 items, 1 273 errors/m)
+    assert.equal(code, 3)
+  })
+
+  it('does not let a script tell the terminal more than colours', async () => {
+    const path = script('orders.js', "// Orders.\nconsole.log('\\x1b]0;owned\\x07 \\x1b[31mred\\x1b[0m \\x1b[2J')\n")
+    const { stderr } = await hookline(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
+    assert.match(stderr, /^\[Orders\] ·\]0;owned· red ·\[2J$/m)
+  })
+
+  it('leaves what cannot be delivered in the spool, and names the command that delivers it', async () => {
+    let down = true
+    const receiver = await Receiver.open(() => (down ? { status: 503 } : OK))
+    try {
+      const path = script('sends.js', SENDS)
+      const spool = join(folder, 'left')
+      const child = start(folder, [
+        'run',
+        path,
+        '-q',
+        '--pcap',
+        SHOP_PCAP,
+        '--spool',
+        spool,
+        '--env',
+        `URL=${receiver.url}`,
+      ])
+      const all = ended(child)
+      // The wait for deliveries, ten seconds, need not be sat out.
+      child.stderr.on('data', text => {
+        if (text.includes('sent')) setTimeout(() => child.kill('SIGINT'), 300)
+      })
+      const { stderr, code } = await all
+      assert.equal(code, 130)
+      assert.match(stderr, /^deliveries: 1 sent = 0 delivered \+ 1 in the spool \+ 0 dead letters$/m)
+      const command = /^what waits in the spool is delivered by: \.\/hookline (.*)$/m.exec(stderr)![1]!
+      assert.equal(command, `spool deliver --spool ${spool}`)
+      down = false
+      const later = await hookline(folder, command.split(' '))
+      assert.match(later.stdout, /^1 sent = 1 delivered \+ 0 in the spool \+ 0 dead letters$/m)
+      assert.equal(later.code, 0)
+    } finally {
+      await receiver.close()
+    }
+  })
+
+  it('on Ctrl-C ends in order: what was read is shown, and the summary adds up', async () => {
+    const child = start(folder, ['run', '--pcap', '-', '--json'])
+    const all = ended(child)
+    child.stdin.on('error', () => {})
+    // A pipe that stays open: without Ctrl-C this would never end.
+    createReadStream(SHOP_PCAP).pipe(child.stdin, { end: false })
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    const { stdout, stderr, code } = await all
+    assert.equal(code, 130)
+    assert.ok(stdout.endsWith('}\n'))
+    assert.match(stderr, /, interrupted$/m)
+    const { bytes, headers, parsed, skipped } = counts(stderr)
+    assert.equal(bytes, headers + parsed + skipped)
+  })
+
+  it('ends at once on the second Ctrl-C', async () => {
+    const path = script(
+      'slow.js',
+      "// Slow.\nfunction onItemCaptured() { const end = Date.now() + 900; while (Date.now() < end); console.log('one') }\n",
+    )
+    const child = start(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
+    const all = ended(child)
+    await once(child.stderr, 'data')
+    child.kill('SIGINT')
+    setTimeout(() => child.kill('SIGINT'), 200)
+    const began = performance.now()
+    assert.equal((await all).code, 130)
+    assert.ok(performance.now() - began < 3000)
+  })
+
+  async function coloured(env: Record<string, string>) {
+    const child = start(folder, ['run', '--pcap', SHOP_PCAP], env)
+    child.stdin.end()
+    return ended(child)
+  }
+})
+
+const SENDS = `// Sends.
+let sent = false
+function onItemCaptured() {
+  if (sent) return
+  sent = true
+  vendor.slack(env.URL, 'a', 'b', 'good')
+  console.log('sent')
+}
+`
+
+function counts(stderr: string): { bytes: number; headers: number; parsed: number; skipped: number } {
+  const line = /^([\d ]+) bytes = ([\d ]+) headers \+ ([\d ]+) parsed \+ ([\d ]+) skipped$/m.exec(stderr)
+  assert.ok(line, stderr)
+  const [bytes, headers, parsed, skipped] = line.slice(1).map(text => Number(text.replaceAll(' ', '')))
+  return { bytes: bytes!, headers: headers!, parsed: parsed!, skipped: skipped! }
+}
