@@ -1,0 +1,671 @@
+/**
+ * Runs scripts: hands items and packets to the sandbox process, carries out what scripts ask for, and reports what
+ * they do wrong. When the process dies it is started again without the script that killed it; what the others had not
+ * seen is delivered again. They begin anew then: their global variables are lost, and what was in flight when the
+ * process died they may see a second time.
+ */
+import type { Batch } from '../core/batch.ts'
+import { Fault } from '../core/fault.ts'
+import { JsonWriter } from '../core/json-writer.ts'
+import { type Column, ColumnCutter, FIELDS } from './columns.ts'
+import type { Confinement } from './confinement.ts'
+import { Arguments, type Helper, loadHelpers, type SendOrder, type SendReply } from './helper.ts'
+import { LIMITS, type Limits } from './limits.ts'
+import { type PacketColumns, packColumns } from './packet-columns.ts'
+import { Reading } from './reading.ts'
+import { assemble } from './sandbox/inside/assemble.ts'
+import type { Counts, ToHost } from './sandbox/messages.ts'
+import { SandboxProcess } from './sandbox-process.ts'
+import type { Script } from './script.ts'
+import { type Failure, ScriptError, type ScriptFailure } from './script-error.ts'
+import { type Sheaf, Shelf } from './shelf.ts'
+
+export interface ScriptSettings {
+  scripts: readonly Script[]
+  env: Record<string, unknown>
+  limits?: Partial<Limits>
+  nodeName: string
+  console(line: ConsoleLine): void
+  failed(error: ScriptError): void
+  /** Resolves when the order is safe on disk. Its rejection is thrown in the script. */
+  send(order: SendOrder): Promise<SendReply>
+}
+
+export interface ConsoleLine {
+  /** Title of the script. */
+  script: string
+  /** `warning` comes from the host: what a script's author should know. */
+  level: 'log' | 'error' | 'clear' | 'warning'
+  text: string
+}
+
+export interface ScriptSummary {
+  title: string
+  file: string
+  itemsSeen: number
+  packetsSeen: number
+  /** Exceptions, rejections and limits hit, each time it happened. */
+  errors: number
+  /** Items that a hook returned as passed or failed. */
+  passed: number
+  failed: number
+  /** Lines of console that were too many. */
+  linesDropped: number
+  /** Timers and promises that had not ended when the host stopped. */
+  unfinished: number
+  cpuMs: number
+  /** Why the script is no longer called; null while it is. */
+  setApart: string | null
+}
+
+/** One cell: an object. */
+const MARK = Buffer.from('[[0]]')
+
+/** Ticks of the watch on the sandbox, ms. */
+const WATCH_MS = 100
+
+/** Deaths in a row of which no script is found guilty, before all that were inside are set apart. */
+const MAX_UNEXPLAINED = 3
+
+export class ScriptHost {
+  readonly #settings: ScriptSettings
+  readonly #limits: Limits
+  readonly #runs: Run[]
+  readonly #helpers: Map<string, Helper>
+  readonly #inside: string
+  readonly #shelf: Shelf
+  readonly #reading = new Reading()
+  readonly #cells = new JsonWriter(64 * 1024)
+  readonly #texts = new JsonWriter(64 * 1024)
+  #cutter = new ColumnCutter([])
+  #process: SandboxProcess | null = null
+  #isReady = false
+  #alone = false
+  #suspects = new Set<Run>()
+  #unexplained = 0
+  #stopping = false
+  #items = 0
+  #linger: NodeJS.Timeout | null = null
+  #watch: NodeJS.Timeout | null = null
+  /** Why the watch killed the process. */
+  #killed: Death | null = null
+  /** The settlement under way: sheaves up to here are dropped when no script is left in `settling`. */
+  #settleThrough = 0
+  readonly #settling = new Map<number, { keeping: Set<number>; told: boolean }>()
+  #waiters: { until(): boolean; resolve(): void }[] = []
+  #fault: Error | null = null
+
+  private constructor(settings: ScriptSettings, limits: Limits, helpers: Helper[], inside: string) {
+    this.#settings = settings
+    this.#limits = limits
+    this.#runs = settings.scripts.map((script, number) => new Run(script, number))
+    this.#helpers = new Map(helpers.map(helper => [helper.name, helper]))
+    this.#inside = inside
+    this.#shelf = new Shelf(limits.sheafItems, limits.sheafBytes)
+  }
+
+  static async start(settings: ScriptSettings): Promise<ScriptHost> {
+    const helpers = await loadHelpers()
+    const host = new ScriptHost(settings, { ...LIMITS, ...settings.limits }, helpers, await assemble(helpers))
+    for (const { script } of host.#runs) {
+      for (const hook of script.unserved)
+        settings.console({
+          script: script.title,
+          level: 'warning',
+          text: `${hook} is not served yet: it is never called`,
+        })
+    }
+    await host.#startProcess()
+    await host.#until(() => host.#isReady || host.#fault !== null)
+    if (host.#fault !== null) throw host.#fault
+    host.#watch = setInterval(() => void host.#look(), WATCH_MS)
+    host.#watch.unref()
+    return host
+  }
+
+  /** Nobody hooks: nothing need be handed over. */
+  get wants(): { items: boolean; packets: boolean } {
+    return { items: this.#runs.some(run => run.wantsItems), packets: this.#runs.some(run => run.wantsPackets) }
+  }
+
+  /** What keeps the sandbox process from the world, as the kernel says. */
+  get confinement(): Confinement {
+    return this.#process!.confinement!
+  }
+
+  /** Of the sandbox process; another one after a restart. */
+  get pid(): number {
+    return this.#process!.pid
+  }
+
+  /** The batch is copied. Wait for the promise, if there is one, before handing over more. */
+  items(batch: Batch): undefined | Promise<void> {
+    const to = this.#runs.filter(run => run.wantsItems).map(run => run.number)
+    if (to.length === 0) return
+    this.#items += batch.count
+    for (let next = 0; next < batch.count; ) {
+      next = this.#shelf.add(batch, next)
+      if (next < batch.count) this.#flush()
+    }
+    this.#linger ??= setTimeout(() => this.#flush(), this.#limits.lingerMs)
+    return this.#room()
+  }
+
+  packets(packets: PacketColumns): undefined | Promise<void> {
+    const to = this.#runs.filter(run => run.wantsPackets).map(run => run.number)
+    if (to.length === 0 || packets.count === 0) return
+    this.#flush()
+    this.#deliver(this.#shelf.putPackets(packets.count, packColumns(packets), to))
+    return this.#room()
+  }
+
+  /** Until every script has seen all that was handed over so far. */
+  async drain(): Promise<void> {
+    this.#flush()
+    const last = [...this.#shelf.sheaves]
+    await this.#until(() => last.every(sheaf => sheaf.waiting.size === 0))
+  }
+
+  /** Drains, lets promises and timers end, and ends the sandbox. */
+  async stop(): Promise<ScriptSummary[]> {
+    await this.drain()
+    await this.#until(() => this.#isReady || this.#fault !== null)
+    this.#stopping = true
+    if (this.#isReady) {
+      this.#process!.send({ type: 'end' })
+      const overdue = setTimeout(() => this.#process?.kill(), this.#limits.stopMs + this.#limits.graceMs)
+      await this.#until(() => this.#process === null)
+      clearTimeout(overdue)
+    }
+    if (this.#watch !== null) clearInterval(this.#watch)
+    return this.#runs.map(run => run.summary())
+  }
+
+  // ---- handing over
+
+  #flush(): void {
+    if (this.#linger !== null) clearTimeout(this.#linger)
+    this.#linger = null
+    const sheaf = this.#shelf.closeItems(this.#runs.filter(run => run.wantsItems).map(run => run.number))
+    if (sheaf !== null) this.#deliver(sheaf)
+    this.#settle()
+  }
+
+  #deliver(sheaf: Sheaf): void {
+    if (!this.#isReady || sheaf.waiting.size === 0) return
+    const { seq, count } = sheaf
+    const to = [...sheaf.waiting]
+    if (sheaf.items === null) {
+      this.#process!.send({ type: 'packets', seq, count, to }, sheaf.packets!)
+      return
+    }
+    if (this.#cutter.columns !== this.#reading.columns) this.#cutter = new ColumnCutter(this.#reading.columns)
+    const columns = JSON.stringify(this.#cutter.columns.map(({ kind, path }) => [kind, ...path]))
+    const [cells, texts] = this.#cut(this.#cutter, sheaf.items, 0, count)
+    this.#process!.send({ type: 'items', seq, count, columns, cells: cells.length, to }, cells, texts)
+  }
+
+  /** Valid until the next cut. */
+  #cut(cutter: ColumnCutter, batch: Batch, from: number, to: number): [cells: Uint8Array, texts: Uint8Array] {
+    const cells = this.#cells
+    const texts = this.#texts
+    cells.length = texts.length = 0
+    cells.byte(91)
+    for (let i = from; i < to; i++) cutter.cut(batch, i, cells, texts)
+    if (cells.length > 1) cells.length--
+    cells.byte(93)
+    return [cells.bytes.subarray(0, cells.length), texts.bytes.subarray(0, texts.length)]
+  }
+
+  #room(): undefined | Promise<void> {
+    if (this.#shelf.held < this.#limits.heldBytes) return
+    this.#flush()
+    return this.#until(
+      () => this.#shelf.held < this.#limits.heldBytes / 2 || !this.#runs.some(run => run.hooks.size > 0),
+    )
+  }
+
+  #until(until: () => boolean): Promise<void> {
+    if (until()) return Promise.resolve()
+    return new Promise(resolve => this.#waiters.push({ until, resolve }))
+  }
+
+  #progressed(): void {
+    const done = this.#waiters.filter(waiter => waiter.until())
+    if (done.length === 0) return
+    this.#waiters = this.#waiters.filter(waiter => !done.includes(waiter))
+    for (const waiter of done) waiter.resolve()
+  }
+
+  // ---- letting go
+
+  /**
+   * Asks the scripts which items they keep. Those batches are handed to them whole, the others dropped. Rarely, since
+   * the scripts' memory has to be searched for it.
+   */
+  #settle(): void {
+    if (this.#settling.size > 0 || !this.#isReady || this.#shelf.held < this.#limits.heldBytes / 2) return
+    let through = 0
+    for (const sheaf of this.#shelf.sheaves) {
+      if (sheaf.waiting.size > 0) break
+      through = sheaf.seq
+    }
+    if (through === 0) return
+    this.#settleThrough = through
+    for (const run of this.#runs) {
+      if (!run.wantsItems) continue
+      this.#settling.set(run.number, { keeping: new Set(), told: false })
+      this.#process!.send({ type: 'settle', script: run.number, through })
+    }
+    this.#settled()
+  }
+
+  #settled(): void {
+    for (const [script, { told, keeping }] of this.#settling)
+      if (told && keeping.size === 0) this.#settling.delete(script)
+    if (this.#settling.size > 0) return
+    for (const sheaf of this.#shelf.sheaves) {
+      if (sheaf.seq > this.#settleThrough) break
+      this.#shelf.drop(sheaf)
+    }
+    this.#settleThrough = 0
+    this.#settle()
+    this.#progressed()
+  }
+
+  #keep(script: number, seq: number): void {
+    const batch = this.#shelf.get(seq)?.items
+    if (batch == null) return
+    const starts = JSON.stringify([...batch.starts.subarray(0, batch.count + 1)])
+    this.#settling.get(script)?.keeping.add(seq)
+    this.#process!.send({ type: 'keep', script, seq, starts }, batch.bytes.subarray(0, batch.length))
+  }
+
+  // ---- what the sandbox says
+
+  #receive(message: ToHost): void {
+    if (message.type === 'up') return void this.#process!.closeDoors()
+    if (message.type === 'dropped') return void this.#load(this.#process!)
+    if (message.type === 'ready') {
+      this.#becomeReady()
+      return
+    }
+    if (message.type === 'ended') {
+      for (const { script, count } of message.unfinished) this.#runs[script]!.unfinished = count
+      this.#process!.kill()
+      return
+    }
+    const run = this.#runs[message.script]
+    if (run === undefined) return
+    switch (message.type) {
+      case 'loaded':
+        run.loaded(message.hooks)
+        return
+      case 'enter':
+        run.enter(message.hook)
+        return
+      case 'leave':
+        run.leave(message.cpuMs)
+        return
+      case 'progress':
+        run.ticks = 0
+        if (message.counts !== null) run.count(message.counts)
+        if (message.seen !== null) this.#seen(run, message.seen, message.rows)
+        return
+      case 'fetch':
+        this.#fetch(run, message.call, message.seq, message.row, JSON.parse(message.path), message.whole)
+        return
+      case 'order':
+        void this.#order(run, message.call, message.global, message.member, message.args)
+        return
+      case 'console':
+        this.#settings.console({ script: run.title, level: message.level as ConsoleLine['level'], text: message.text })
+        return
+      case 'failed':
+        this.#failed(run, JSON.parse(message.report))
+        return
+      case 'apart': {
+        const [line, column] = placeIn(run.script.file, message.stack)
+        this.#setApart(run, {
+          hook: message.hook,
+          kind: message.kind,
+          cause: message.cause,
+          line,
+          column,
+          setApart: true,
+        })
+        return
+      }
+      case 'settled': {
+        const settling = this.#settling.get(run.number)
+        if (settling === undefined) return
+        settling.told = true
+        for (const seq of message.alive) this.#keep(run.number, seq)
+        this.#settled()
+        return
+      }
+      case 'kept':
+        this.#settling.get(run.number)?.keeping.delete(message.seq)
+        this.#settled()
+    }
+  }
+
+  #seen(run: Run, seq: number, rows: number): void {
+    const sheaf = this.#shelf.get(seq)
+    if (sheaf === undefined || !sheaf.waiting.delete(run.number)) return
+    if (sheaf.items === null) {
+      run.packetsSeen += Math.min(rows || 0, sheaf.count)
+      if (sheaf.waiting.size === 0) this.#shelf.drop(sheaf)
+    } else run.itemsSeen += Math.min(rows || 0, sheaf.count)
+    this.#unexplained = 0
+    if (this.#suspects.size > 0) this.#acquit(run)
+    this.#settle()
+    this.#progressed()
+  }
+
+  #fetch(run: Run, call: number, seq: number, row: number, path: string[], whole: boolean): void {
+    const batch = this.#shelf.get(seq)?.items
+    if (batch == null || !(row >= 0 && row < batch.count)) {
+      this.#process!.send({ type: 'refused', call, error: `item ${row} of batch ${seq} is no longer held` })
+      return
+    }
+    const one: Column = { path, kind: whole ? 'whole' : 'value', large: true }
+    let [cells, texts] = this.#cut(new ColumnCutter([one]), batch, row, row + 1)
+    const kind =
+      !whole && cells.length === MARK.length && MARK.every((byte, i) => cells[i] === byte) ? 'object' : one.kind
+    const everyRow = this.#reading.ask(path, kind, cells.length - 2 + texts.length, this.#items)
+    const column = everyRow ? (this.#reading.column(path) ?? one) : one
+    if (everyRow) [cells, texts] = this.#cut(new ColumnCutter([column]), batch, 0, batch.count)
+    run.ticks = 0
+    this.#process!.send({ type: 'fetched', call, everyRow, kind: column.kind, cells: cells.length }, cells, texts)
+  }
+
+  async #order(run: Run, call: number, global: string, member: string, args: string): Promise<void> {
+    const sandbox = this.#process!
+    run.waiting++
+    run.ticks = 0
+    try {
+      const known = this.#helpers.get(global)?.calls?.[member]
+      if (known === undefined) throw new TypeError(`${global}.${member} is not available in this version`)
+      const order = known.order(new Arguments(`${global}.${member}`, JSON.parse(args)))
+      const reply = await this.#settings.send({ ...order, script: run.title })
+      sandbox.send({ type: 'ordered', call, value: JSON.stringify(known.value(reply) ?? null) })
+    } catch (error) {
+      sandbox.send({ type: 'refused', call, error: error instanceof Error ? error.message : String(error) })
+    }
+    // Its process may have died meanwhile; then the run has been reset.
+    if (sandbox === this.#process) run.waiting--
+  }
+
+  // ---- failures
+
+  #failed(run: Run, report: Partial<Failure> & { stack?: string }): void {
+    const [line, column] =
+      report.stack === undefined ? [report.line, report.column] : placeIn(run.script.file, report.stack)
+    const failure: Failure = {
+      hook: String(report.hook),
+      kind: (report.kind ?? 'exception') as ScriptFailure,
+      cause: String(report.cause),
+      line: line ?? null,
+      column: column ?? null,
+      setApart: report.hook === 'load',
+    }
+    if (failure.setApart) this.#setApart(run, failure)
+    else this.#settings.failed(new ScriptError(run.script, failure))
+  }
+
+  #setApart(run: Run, failure: Failure): void {
+    const error = new ScriptError(run.script, failure)
+    run.errors++
+    run.setApart = error.cause
+    run.hooks.clear()
+    this.#suspects.delete(run)
+    for (const sheaf of this.#shelf.sheaves) sheaf.waiting.delete(run.number)
+    this.#settling.delete(run.number)
+    if (this.#settling.size === 0 && this.#settleThrough > 0) this.#settled()
+    this.#settings.failed(error)
+    this.#progressed()
+  }
+
+  // ---- the process
+
+  async #startProcess(): Promise<void> {
+    this.#killed = null
+    this.#process = await SandboxProcess.start({
+      message: (message, from) => {
+        if (from === this.#process) this.#receive(message)
+      },
+      exit: (how, from) => {
+        if (from === this.#process) this.#exited(how)
+      },
+    })
+  }
+
+  async #load(sandbox: SandboxProcess): Promise<void> {
+    await sandbox.look()
+    const { consoleLines, consoleLinesPerSecond, consoleText, timers, causes } = this.#limits
+    sandbox.send({
+      type: 'load',
+      inside: this.#inside,
+      limits: this.#limits,
+      alone: this.#alone,
+      settings: {
+        env: JSON.stringify(this.#settings.env),
+        nodeName: this.#settings.nodeName,
+        fields: [...FIELDS],
+        helpers: [...this.#helpers.values()].map(({ name, calls, later }) => ({
+          name,
+          calls: Object.keys(calls ?? {}),
+          later: later ?? [],
+        })),
+        consoleLines,
+        consoleLinesPerSecond,
+        consoleText,
+        timers,
+        causes,
+      },
+      scripts: this.#runs
+        .filter(run => run.setApart === null)
+        .map(run => ({ script: run.number, file: run.script.file, code: run.script.code })),
+    })
+  }
+
+  #becomeReady(): void {
+    this.#isReady = true
+    for (const sheaf of this.#shelf.sheaves) this.#deliver(sheaf)
+    this.#progressed()
+  }
+
+  #exited(how: string): void {
+    this.#process = null
+    const wasReady = this.#isReady
+    this.#isReady = false
+    if (this.#stopping) {
+      this.#progressed()
+      return
+    }
+    const death: Death = this.#killed ?? { kind: 'crash', cause: `the sandbox process died: ${how}` }
+    const { cause } = death
+    // A script that waits for its order is not what killed the process.
+    const inside = this.#runs.filter(run => run.setApart === null && run.inside !== null && run.waiting === 0)
+    this.#settling.clear()
+    this.#settleThrough = 0
+    if (inside.length === 1) this.#crashed(inside[0]!, death)
+    else if (++this.#unexplained >= MAX_UNEXPLAINED) {
+      for (const run of inside) this.#crashed(run, death)
+      if (inside.length === 0) {
+        this.#giveUp(new Fault('SANDBOX_NOT_STARTED', `expected the sandbox process to start, found that ${cause}`))
+        return
+      }
+    }
+    for (const run of this.#runs) run.reset()
+    // Whoever was inside runs alone until the guilty one is found.
+    this.#suspects = new Set(inside.filter(run => run.setApart === null))
+    this.#alone = this.#suspects.size > 0
+    // Nobody keeps anything any more.
+    for (const sheaf of this.#shelf.sheaves) if (sheaf.waiting.size === 0) this.#shelf.drop(sheaf)
+    if (wasReady) {
+      for (const run of this.#runs) {
+        if (run.setApart === null) {
+          const text = `${cause}; started again: global variables begin anew`
+          this.#settings.console({ script: run.title, level: 'warning', text })
+        }
+      }
+    }
+    this.#startProcess().catch((error: Error) => this.#giveUp(error))
+  }
+
+  #crashed(run: Run, death: Death): void {
+    this.#unexplained = 0
+    this.#setApart(run, { hook: run.inside ?? 'load', ...death, line: null, column: null, setApart: true })
+  }
+
+  /** Scripts that have run through what they were suspected for are innocent. */
+  #acquit(run: Run): void {
+    this.#suspects.delete(run)
+    if (this.#suspects.size > 0) return
+    this.#alone = false
+    this.#process!.send({ type: 'alone', alone: false })
+  }
+
+  #giveUp(error: Error): void {
+    this.#fault = error
+    for (const run of this.#runs) {
+      if (run.setApart !== null) continue
+      this.#setApart(run, {
+        hook: 'load',
+        kind: 'crash',
+        cause: error.message,
+        line: null,
+        column: null,
+        setApart: true,
+      })
+    }
+    this.#progressed()
+  }
+
+  /** Engine calls that hear no time limit, and memory that no isolate's limit counts. */
+  async #look(): Promise<void> {
+    const sandbox = this.#process
+    const inside = this.#runs.filter(run => run.inside !== null)
+    if (sandbox === null || inside.length === 0) return
+    for (const run of inside) {
+      // Ticks are counted, not time: when the host itself was busy, the sandbox's word may not have been read yet.
+      if (run.waiting === 0) run.ticks++
+      const limit = run.inside === 'load' ? this.#limits.loadMs : this.#limits.callMs
+      if (run.ticks * WATCH_MS > limit + this.#limits.graceMs) {
+        this.#kill(sandbox, { kind: 'time', cause: `ran longer than ${limit} ms and could not be interrupted` })
+        return
+      }
+    }
+    const most = (this.#limits.processMb + this.#runs.length * this.#limits.memoryMb) * 1024 * 1024
+    const used = await sandbox.memory()
+    if (used > most)
+      this.#kill(sandbox, { kind: 'memory', cause: `used ${Math.round(used / 1024 / 1024)} MB of memory` })
+  }
+
+  #kill(sandbox: SandboxProcess, death: Death): void {
+    this.#killed ??= death
+    sandbox.kill()
+  }
+}
+
+interface Death {
+  kind: 'time' | 'memory' | 'crash'
+  cause: string
+}
+
+/** One script as the host knows it. */
+class Run {
+  readonly script: Script
+  readonly number: number
+  hooks = new Set<string>()
+  setApart: string | null = null
+  itemsSeen = 0
+  packetsSeen = 0
+  errors = 0
+  passed = 0
+  failed = 0
+  muted = 0
+  unfinished = 0
+  /** The hook whose call has begun and not ended, as the sandbox said; null: none. */
+  inside: string | null = null
+  /** Ticks of the watch since the last sign of life. */
+  ticks = 0
+  /** Orders that it waits for. */
+  waiting = 0
+  /** CPU time in processes that are gone, and in the present one. */
+  #cpuBefore = 0
+  #cpuMs = 0
+
+  constructor(script: Script, number: number) {
+    this.script = script
+    this.number = number
+  }
+
+  get title(): string {
+    return this.script.title
+  }
+
+  get wantsItems(): boolean {
+    return this.hooks.has('onItemCaptured')
+  }
+
+  get wantsPackets(): boolean {
+    return this.hooks.has('onPacketCaptured') || this.hooks.has('onPacket')
+  }
+
+  loaded(hooks: string[]): void {
+    this.hooks = new Set(hooks)
+  }
+
+  enter(hook: string): void {
+    this.inside = hook
+    this.ticks = 0
+  }
+
+  leave(cpuMs: number): void {
+    this.inside = null
+    if (cpuMs > 0) this.#cpuMs = cpuMs
+  }
+
+  count(counts: Counts): void {
+    this.passed += counts.passed || 0
+    this.failed += counts.failed || 0
+    this.errors += counts.errors || 0
+    this.muted += counts.muted || 0
+  }
+
+  /** Its process is gone. */
+  reset(): void {
+    this.#cpuBefore += this.#cpuMs
+    this.#cpuMs = 0
+    this.inside = null
+    this.waiting = 0
+    this.ticks = 0
+  }
+
+  summary(): ScriptSummary {
+    return {
+      title: this.script.title,
+      file: this.script.file,
+      itemsSeen: this.itemsSeen,
+      packetsSeen: this.packetsSeen,
+      errors: this.errors,
+      passed: this.passed,
+      failed: this.failed,
+      linesDropped: this.muted,
+      unfinished: this.unfinished,
+      cpuMs: this.#cpuBefore + this.#cpuMs,
+      setApart: this.setApart,
+    }
+  }
+}
+
+/** Line and column of the first place in the stack that names the file. */
+function placeIn(file: string, stack: string): [line: number | null, column: number | null] {
+  const at = stack.indexOf(`${file}:`)
+  if (at < 0) return [null, null]
+  const [line, column] = stack.slice(at + file.length + 1, at + file.length + 20).split(':')
+  return [Number.parseInt(line!, 10) || null, Number.parseInt(column ?? '', 10) || null]
+}

@@ -1,0 +1,90 @@
+/** The host's end of the sandbox process: starts it, speaks frames with it, watches its memory, kills it. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { Fault } from '../core/fault.ts'
+import { type Confinement, closeDoors, command, look } from './confinement.ts'
+import { FrameReader, frame } from './sandbox/frames.ts'
+import type { ToHost, ToSandbox } from './sandbox/messages.ts'
+
+/** What the process says before it dies is kept up to here: a script must not fill the host's memory with it. */
+const LAST_WORDS = 4096
+
+/** Of /proc/PID/statm: Linux on every machine that Node runs on. */
+const PAGE = 4096
+
+export interface Events {
+  message(message: ToHost, from: SandboxProcess): void
+  /** The process has ended; `how` says by what: `SIGABRT: … JavaScript heap out of memory`. */
+  exit(how: string, from: SandboxProcess): void
+}
+
+export class SandboxProcess {
+  readonly #child: ChildProcess
+  #lastWords = ''
+  confinement: Confinement | null = null
+
+  private constructor(child: ChildProcess, events: Events) {
+    this.#child = child
+    const reader = new FrameReader<ToHost>(message => events.message(message, this))
+    child.stdout!.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk)
+      } catch {
+        // Somebody broke out of an isolate and speaks nonsense.
+        this.kill()
+      }
+    })
+    child.stderr!.on('data', (chunk: Buffer) => {
+      this.#lastWords = (this.#lastWords + chunk.toString('latin1')).slice(-LAST_WORDS)
+    })
+    // Writing to a process that has just died: its exit is what counts.
+    child.stdin!.on('error', () => undefined)
+    child.on('close', (code, signal) => events.exit(ending(code, signal, this.#lastWords), this))
+  }
+
+  static async start(events: Events): Promise<SandboxProcess> {
+    const [program, args] = await command()
+    const child = spawn(program, args, { cwd: '/', env: {}, stdio: ['pipe', 'pipe', 'pipe'] })
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve)
+      child.once('error', cause =>
+        reject(new Fault('SANDBOX_NOT_STARTED', `expected to start the sandbox by ${program}, found ${cause.message}`)),
+      )
+    })
+    return new SandboxProcess(child, events)
+  }
+
+  get pid(): number {
+    return this.#child.pid!
+  }
+
+  /** While it is still of the host's user. */
+  async closeDoors(): Promise<void> {
+    await closeDoors(this.pid)
+    this.send({ type: 'drop' })
+  }
+
+  async look(): Promise<void> {
+    this.confinement = await look(this.pid)
+  }
+
+  send(message: ToSandbox, ...bodies: Uint8Array[]): void {
+    this.#child.stdin!.write(frame(message, ...bodies))
+  }
+
+  /** Bytes of memory in use; 0 where nobody says. */
+  async memory(): Promise<number> {
+    const text = await readFile(`/proc/${this.pid}/statm`, 'latin1').catch(() => '')
+    return (Number(text.split(' ')[1]) || 0) * PAGE
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+}
+
+function ending(code: number | null, signal: string | null, words: string): string {
+  const how = signal ?? `exit code ${code}`
+  const told = words.split('\n').find(line => /fatal|error|out of memory|check failed/i.test(line))
+  return told === undefined ? how : `${how}: ${told.replace(/^[#\s]+/, '').trim()}`
+}

@@ -1,0 +1,286 @@
+/**
+ * The sandbox process: other people's scripts, an isolate each. It has no rights, no environment, no network and no
+ * files: what scripts want done, it asks of the host over its standard input and output, its only way out.
+ */
+import { isAscii } from 'node:buffer'
+import { writeSync } from 'node:fs'
+import type { Limits } from '../limits.ts'
+import { FrameReader, frame } from './frames.ts'
+import type { Progress } from './inside/runtime.ts'
+import { Lost, ScriptIsolate } from './isolate.ts'
+import type { HostSettings, Load, ToHost, ToSandbox } from './messages.ts'
+
+const STDOUT = 1
+
+/** The user and group that own nothing. */
+const NOBODY = 65534
+
+interface Task {
+  hook: string
+  name: 'items' | 'packets' | 'timer' | 'settle' | 'keep'
+  seq: number
+  args: unknown[]
+}
+
+const waiting = new Map<number, { resolve(value: never): void; reject(error: Error): void }>()
+const lanes = new Map<number, Lane>()
+let calls = 0
+/** Scripts run one at a time: the host looks for the one that takes the process with it. */
+let alone = false
+let running = 0
+let ending = false
+
+const reader = new FrameReader<ToSandbox>(receive)
+process.stdin.on('data', (chunk: Buffer) => reader.push(chunk))
+process.stdin.on('end', () => process.exit(0))
+tell({ type: 'up' })
+
+/** Said at once: after the next call into an isolate there may be no process to say it. */
+function tell(message: ToHost): void {
+  const bytes = frame(message)
+  for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at)
+}
+
+function ask(message: ToHost & { call: number }): Promise<never> {
+  return new Promise((resolve, reject) => {
+    waiting.set(message.call, { resolve, reject })
+    tell(message)
+  })
+}
+
+function receive(head: ToSandbox, body: Buffer): void {
+  switch (head.type) {
+    case 'drop':
+      dropRights()
+      tell({ type: 'dropped' })
+      return
+    case 'load':
+      alone = head.alone
+      void loadAll(head.scripts, head.inside, head.settings, head.limits)
+      return
+    case 'items': {
+      const args = [head.seq, head.count, head.columns, ...openCells(body, head.cells)]
+      for (const to of head.to) lanes.get(to)?.push({ hook: 'onItemCaptured', name: 'items', seq: head.seq, args })
+      return
+    }
+    case 'packets': {
+      const args = [head.count, new Uint8Array(body).buffer]
+      const task: Task = { hook: 'onPacketCaptured', name: 'packets', seq: head.seq, args }
+      for (const to of head.to) lanes.get(to)?.push(task)
+      return
+    }
+    case 'fetched':
+      answer(head.call)?.resolve([head.everyRow, head.kind, ...openCells(body, head.cells)] as never)
+      return
+    case 'ordered':
+      answer(head.call)?.resolve(head.value as never)
+      return
+    case 'refused':
+      answer(head.call)?.reject(new Error(head.error))
+      return
+    case 'settle':
+      lanes.get(head.script)?.push({ hook: 'settle', name: 'settle', seq: head.through, args: [head.through] })
+      return
+    case 'keep': {
+      const args = [head.seq, body.toString('latin1'), isAscii(body), head.starts]
+      lanes.get(head.script)?.push({ hook: 'keep', name: 'keep', seq: head.seq, args })
+      return
+    }
+    case 'alone':
+      alone = head.alone
+      pumpAll()
+      return
+    case 'end':
+      ending = true
+      endIfDone()
+      setTimeout(end, stopMs)
+  }
+}
+
+function openCells(body: Buffer, cells: number): [cells: string, texts: string, ascii: boolean] {
+  const texts = body.subarray(cells)
+  return [body.toString('utf8', 0, cells), texts.toString('latin1'), isAscii(texts)]
+}
+
+function answer(call: number): { resolve(value: never): void; reject(error: Error): void } | undefined {
+  const found = waiting.get(call)
+  waiting.delete(call)
+  return found
+}
+
+let stopMs = 0
+
+async function loadAll(scripts: Load[], inside: string, settings: HostSettings, limits: Limits): Promise<void> {
+  stopMs = limits.stopMs
+  for (const load of scripts) lanes.set(load.script, new Lane(load.script, limits))
+  const loads = scripts.map(load => () => lanes.get(load.script)!.load(load, inside, settings))
+  if (alone) for (const load of loads) await load()
+  else await Promise.all(loads.map(load => load()))
+  tell({ type: 'ready' })
+}
+
+function pumpAll(): void {
+  for (const lane of lanes.values()) lane.pump()
+  if (ending) endIfDone()
+}
+
+function endIfDone(): void {
+  if ([...lanes.values()].every(lane => lane.idle)) end()
+}
+
+function end(): void {
+  const unfinished = [...lanes.values()].filter(lane => !lane.idle)
+  tell({ type: 'ended', unfinished: unfinished.map(({ script, unfinished: count }) => ({ script, count })) })
+}
+
+/** One script's tasks, in order. */
+class Lane {
+  readonly script: number
+  readonly #limits: Limits
+  readonly #isolate: ScriptIsolate
+  readonly #queue: Task[] = []
+  #busy = true
+  #gone = false
+  #pending = 0
+  #timers = 0
+
+  constructor(script: number, limits: Limits) {
+    this.script = script
+    this.#limits = limits
+    this.#isolate = new ScriptIsolate(limits)
+  }
+
+  get unfinished(): number {
+    return this.#gone ? 0 : this.#pending + this.#timers + this.#queue.length
+  }
+
+  get idle(): boolean {
+    return this.#gone || (!this.#busy && this.unfinished === 0)
+  }
+
+  async load(load: Load, inside: string, settings: HostSettings): Promise<void> {
+    const { script } = this
+    this.#enter('load')
+    try {
+      const hooks = await this.#isolate.load(load, inside, settings, {
+        fetch: (seq, row, path, whole) => ask({ type: 'fetch', script, call: ++calls, seq, row, path, whole }),
+        order: (global, member, args) => ask({ type: 'order', script, call: ++calls, global, member, args }),
+        console: (level, text) => tell({ type: 'console', script, level, text }),
+        failed: report => tell({ type: 'failed', script, report }),
+        timer: (id, ms) => this.#startTimer(id, ms),
+      })
+      tell({ type: 'loaded', script, hooks })
+    } catch (error) {
+      if (error instanceof Lost) this.#setApart('load', error)
+      else {
+        const { message, stack, name } = error as Error
+        const cause = message === undefined ? String(error) : `${name}: ${message}`
+        tell({ type: 'failed', script, report: JSON.stringify({ hook: 'load', kind: 'exception', cause, stack }) })
+        this.#gone = true
+      }
+    }
+    this.#leave()
+  }
+
+  push(task: Task): void {
+    if (this.#gone) return
+    this.#queue.push(task)
+    this.pump()
+  }
+
+  pump(): void {
+    if (this.#busy || this.#gone || (alone && running > 0)) return
+    const task = this.#queue.shift()
+    if (task !== undefined) void this.#run(task)
+  }
+
+  async #run(task: Task): Promise<void> {
+    this.#enter(task.hook)
+    try {
+      const answer = await this.#isolate.call(task.name, task.args)
+      if (task.name === 'settle') {
+        tell({ type: 'settled', script: this.script, through: task.seq, alive: numbers(answer) })
+      } else {
+        let progress = parsed(answer) as Progress
+        while (progress.more) {
+          this.#progress(null, progress)
+          progress = parsed(await this.#isolate.call('resume', [])) as Progress
+        }
+        // Promises go on between two calls; what they did is in the next answer.
+        while (progress.pending > 0 || this.#pending > 0) {
+          this.#progress(null, progress)
+          const before = this.#pending
+          progress = parsed(await this.#isolate.call('report', [])) as Progress
+          if (!(progress.pending < before)) break
+        }
+        this.#progress(task.name === 'items' || task.name === 'packets' ? task.seq : null, progress)
+        if (task.name === 'keep') tell({ type: 'kept', script: this.script, seq: task.seq })
+      }
+    } catch (error) {
+      if (!(error instanceof Lost)) throw error
+      this.#setApart(task.hook, error)
+    }
+    this.#leave()
+  }
+
+  #progress(seen: number | null, progress: Progress): void {
+    const { rows, passed, failed, errors, muted } = progress
+    const counts = passed > 0 || failed > 0 || errors > 0 || muted > 0 ? { passed, failed, errors, muted } : null
+    tell({ type: 'progress', script: this.script, seen, rows: Number(rows), counts })
+    this.#pending = Number(progress.pending) || 0
+  }
+
+  #startTimer(id: number, ms: number): void {
+    if (this.#timers >= this.#limits.timers) return
+    this.#timers++
+    setTimeout(() => {
+      this.#timers--
+      this.push({ hook: 'setTimeout', name: 'timer', seq: 0, args: [id] })
+    }, ms)
+  }
+
+  #enter(hook: string): void {
+    this.#busy = true
+    running++
+    tell({ type: 'enter', script: this.script, hook })
+  }
+
+  #leave(): void {
+    this.#busy = false
+    running--
+    tell({ type: 'leave', script: this.script, cpuMs: this.#isolate.cpuMs })
+    if (alone || ending) pumpAll()
+    else this.pump()
+  }
+
+  #setApart(hook: string, lost: Lost): void {
+    this.#gone = true
+    this.#queue.length = 0
+    const { kind, cause, stack } = lost
+    tell({ type: 'apart', script: this.script, hook, kind, cause, stack })
+    this.#isolate.dispose()
+  }
+}
+
+/** What an isolate answers may be anything: its script may have broken its runtime. */
+function parsed(text: unknown): object {
+  try {
+    const value: unknown = JSON.parse(String(text))
+    if (typeof value === 'object' && value !== null) return value
+  } catch {
+    // No JSON counts for nothing.
+  }
+  return {}
+}
+
+function numbers(text: unknown): number[] {
+  const value = parsed(text)
+  return Array.isArray(value) ? value.filter(one => typeof one === 'number') : []
+}
+
+function dropRights(): void {
+  if (process.getuid?.() !== 0) return
+  process.setgroups!([])
+  process.setgid!(NOBODY)
+  process.setuid!(NOBODY)
+}
