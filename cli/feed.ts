@@ -54,7 +54,7 @@ const PROTOCOL: Column = {
 }
 const STATUS: Column = {
   title: 'status',
-  width: 8,
+  width: 9,
   align: 'left',
   cell: (item, { status }) => {
     if (item.error) return { text: status || item.error.type, paint: 'yellow' }

@@ -119,6 +119,22 @@ describe('run -i lo', function () {
     assert.equal(alive(captor.pid), false)
   })
 
+  it('shows what was captured until the capturing process died, and says that it did', async () => {
+    const server = createServer((_, answer) => answer.end('last words')).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const capture = await capturing(['--json', '--filter', `tcp port ${port}`])
+    await get(port, '/before', new Agent())
+    await pause(300)
+    process.kill(children(capture.child.pid!).find(({ words }) => words.includes('live-process.ts'))!.pid, 'SIGKILL')
+    const { code, stdout, stderr } = await capture.all
+    server.close()
+    assert.equal(items(stdout)[0].request.path, '/before')
+    assert.match(stderr, /^HTTP +1 +1 +0/m)
+    assert.match(stderr, /^hookline: the capturing process ended by itself/m)
+    assert.equal(code, 2)
+  })
+
   it('says which interfaces there are when asked for another', async () => {
     const { code, stderr } = await hookline(folder, ['run', '-i', 'eth99'])
     assert.match(stderr, /^hookline: no interface is called eth99; there are: [^\n]*\blo\b[^\n]*\n$/)
@@ -153,6 +169,7 @@ describe('run -i lo', function () {
     for await (const [text] of on(child.stderr)) if (text.includes('capturing on lo')) break
     return {
       child,
+      all,
       async stop() {
         await pause(400)
         child.kill('SIGINT')

@@ -25,9 +25,13 @@ Examples:
   $ sudo hookline run slow.js -i eth0                         the same, live
   $ hookline demo                                             a small shop, and what two scripts make of it
 
-Exit codes: 0 done, 1 a bug in Hookline, 2 wrong usage or input, 3 a script failed, 130 interrupted.`,
+Exit codes: 0 done, 1 a bug in Hookline, 2 wrong usage or input, 3 a script failed, 4 alerts undelivered,
+130 interrupted.`,
   )
 for (const add of [addRun, addNew, addSpool, addDemo, addVersion]) add(program)
+
+// `2>&1 | head`: nobody reads what we have to say, which is no reason to fail.
+process.stderr.on('error', () => {})
 
 try {
   await program.parseAsync()

@@ -71,9 +71,9 @@ async function run(paths: string[], options: Options): Promise<number> {
   const feed = options.json || options.quiet ? null : new Feed(dissectors, shown)
   if (shown.width !== null) process.stdout.on('resize', () => feed?.resize(process.stdout.columns))
 
-  const interruption = new Interruption()
   const outbox = new Outbox(options.spool)
   const scripts = await Scripts.load(paths, options.env, outbox, told)
+  const interruption = new Interruption()
   let packets: Source | null = null
   try {
     packets = await open()
@@ -91,8 +91,9 @@ async function run(paths: string[], options: Options): Promise<number> {
     const long = (packets.size ?? 0) >= LONG_FILE && told.width !== null && (feed === null || shown.width === null)
     const progress = long ? new Progress(packets.size!, told) : null
     scripts.beforeLine = () => progress?.wipe()
+    let broken: Fault | null
     try {
-      await read(packets, pipeline, scripts, interruption, progress)
+      broken = await read(packets, pipeline, scripts, interruption, progress)
     } catch (error) {
       // `| head` has seen enough: this is how it says so.
       if (!(error instanceof ReaderGone)) throw error
@@ -116,6 +117,7 @@ async function run(paths: string[], options: Options): Promise<number> {
       told.depth,
     )
     process.stderr.write(text)
+    if (broken) throw broken
     const failed = scripts.ends().some(({ errors, setApart }) => errors > 0 || setApart !== null)
     return interruption.code ?? (failed ? EXIT.script : EXIT.ok)
   } finally {
@@ -147,16 +149,25 @@ function collect(pair: string, all: Record<string, string>): Record<string, stri
   return { ...all, [pair.slice(0, at)]: pair.slice(at + 1) }
 }
 
+/** Returns what ended the packets before their time; throws it when there were none. */
 async function read(
   packets: Source,
   pipeline: Pipeline,
   scripts: Scripts,
   interruption: Interruption,
   progress: Progress | null,
-): Promise<void> {
+): Promise<Fault | null> {
   void interruption.requested.then(() => packets.stop())
   let flushed = performance.now()
-  while (await packets.load()) {
+  let broken: Fault | null = null
+  for (;;) {
+    try {
+      if (!(await packets.load())) break
+    } catch (error) {
+      if (!(error instanceof Fault) || pipeline.tally.packets === 0) throw error
+      broken = error
+      break
+    }
     for (let packet = packets.next(); packet !== null; packet = packets.next()) {
       pipeline.packet(packet)
       scripts.packet(packet)
@@ -175,6 +186,7 @@ async function read(
   pipeline.finish()
   scripts.flush()
   await scripts.relief()
+  return broken
 }
 
 function show(batch: Batch, { json }: Options, feed: Feed | null): void {

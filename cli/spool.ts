@@ -23,7 +23,7 @@ export function addSpool(program: Command): void {
   add('list', 'what waits, by destination, and the counts since the spool began').action(({ spool }: Options) =>
     withSpool(spool, list),
   )
-  add('deliver', 'try to deliver what waits, now')
+  add('deliver', 'deliver what waits')
     .option('--seconds <n>', 'give up after so long', seconds, PATIENCE_SECONDS)
     .action(({ spool, seconds }: Options & { seconds: number }) =>
       withSpool(spool, async delivery => {

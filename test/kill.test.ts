@@ -67,7 +67,7 @@ describe('SIGKILL while alerts are sent to a receiver that fails half the time',
 
       // Half of the time is for dying; with a receiver that is well again, what is left takes seconds and not minutes.
       well = true
-      const { stdout, code } = await hookline(folder, ['spool', 'deliver', '--seconds', '120', '--spool', spool])
+      const { stdout, code } = await hookline(folder, ['spool', 'deliver', '--seconds', '240', '--spool', spool])
       const [, sent, arrived, waiting, dead] =
         /^([\d ]+) sent = ([\d ]+) delivered \+ ([\d ]+) in the spool \+ ([\d ]+) dead/.exec(stdout)!.map(number)
       assert.equal(sent!, arrived! + waiting! + dead!)
