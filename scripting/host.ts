@@ -61,6 +61,9 @@ export interface ScriptSummary {
 /** One cell: an object. */
 const MARK = Buffer.from('[[0]]')
 
+/** Part of what may be held at which scripts are asked what they keep. */
+const SETTLE_AT = 0.75
+
 /** Ticks of the watch on the sandbox, ms. */
 const WATCH_MS = 100
 
@@ -221,7 +224,7 @@ export class ScriptHost {
     if (this.#shelf.held < this.#limits.heldBytes) return
     this.#flush()
     return this.#until(
-      () => this.#shelf.held < this.#limits.heldBytes / 2 || !this.#runs.some(run => run.hooks.size > 0),
+      () => this.#shelf.held < this.#limits.heldBytes * SETTLE_AT || !this.#runs.some(run => run.hooks.size > 0),
     )
   }
 
@@ -244,7 +247,7 @@ export class ScriptHost {
    * the scripts' memory has to be searched for it.
    */
   #settle(): void {
-    if (this.#settling.size > 0 || !this.#isReady || this.#shelf.held < this.#limits.heldBytes / 2) return
+    if (this.#settling.size > 0 || !this.#isReady || this.#shelf.held < this.#limits.heldBytes * SETTLE_AT) return
     let through = 0
     for (const sheaf of this.#shelf.sheaves) {
       if (sheaf.waiting.size > 0) break
@@ -306,11 +309,11 @@ export class ScriptHost {
         return
       case 'leave':
         run.leave(message.cpuMs)
+        if (message.seen !== null) this.#seen(run, message.seen, message.rows)
         return
       case 'progress':
         run.ticks = 0
         if (message.counts !== null) run.count(message.counts)
-        if (message.seen !== null) this.#seen(run, message.seen, message.rows)
         return
       case 'fetch':
         this.#fetch(run, message.call, message.seq, message.row, JSON.parse(message.path), message.whole)

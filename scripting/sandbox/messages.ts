@@ -46,9 +46,10 @@ export type ToHost =
   | { type: 'loaded'; script: number; hooks: string[] }
   /** Sent before the script's thread is entered, so that the host knows whom to suspect. */
   | { type: 'enter'; script: number; hook: string }
-  | { type: 'leave'; script: number; cpuMs: number }
-  /** Also a sign of life. `seen`: all of the sheaf of that number. */
-  | { type: 'progress'; script: number; seen: number | null; rows: number; counts: Counts | null }
+  /** `seen`: all of the sheaf of that number. */
+  | { type: 'leave'; script: number; cpuMs: number; seen: number | null; rows: number }
+  /** Also a sign of life. */
+  | { type: 'progress'; script: number; counts: Counts | null }
   | { type: 'fetch'; script: number; call: number; seq: number; row: number; path: string; whole: boolean }
   | { type: 'order'; script: number; call: number; global: string; member: string; args: string }
   | { type: 'console'; script: number; level: string; text: string }

@@ -29,15 +29,28 @@ let calls = 0
 let alone = false
 let running = 0
 let ending = false
+let stopMs = 0
+let unsaid: Buffer[] = []
 
 const reader = new FrameReader<ToSandbox>(receive)
 process.stdin.on('data', (chunk: Buffer) => reader.push(chunk))
 process.stdin.on('end', () => process.exit(0))
 tell({ type: 'up' })
 
+/** Said with the next `tell`: one write costs less than two. */
+function mention(message: ToHost): void {
+  unsaid.push(frame(message))
+}
+
 /** Said at once: after the next call into an isolate there may be no process to say it. */
 function tell(message: ToHost): void {
-  const bytes = frame(message)
+  mention(message)
+  say()
+}
+
+function say(): void {
+  const bytes = unsaid.length === 1 ? unsaid[0]! : Buffer.concat(unsaid)
+  unsaid = []
   for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at)
 }
 
@@ -108,8 +121,6 @@ function answer(call: number): { resolve(value: never): void; reject(error: Erro
   return found
 }
 
-let stopMs = 0
-
 async function loadAll(scripts: Load[], inside: string, settings: HostSettings, limits: Limits): Promise<void> {
   stopMs = limits.stopMs
   for (const load of scripts) lanes.set(load.script, new Lane(load.script, limits))
@@ -179,7 +190,7 @@ class Lane {
         this.#gone = true
       }
     }
-    this.#leave()
+    this.#leave(null, 0)
   }
 
   push(task: Task): void {
@@ -195,6 +206,8 @@ class Lane {
   }
 
   async #run(task: Task): Promise<void> {
+    let seen: number | null = null
+    let rows = 0
     this.#enter(task.hook)
     try {
       const answer = await this.#isolate.call(task.name, task.args)
@@ -202,31 +215,31 @@ class Lane {
         tell({ type: 'settled', script: this.script, through: task.seq, alive: numbers(answer) })
       } else {
         let progress = parsed(answer) as Progress
+        this.#progress(progress)
         while (progress.more) {
-          this.#progress(null, progress)
           progress = parsed(await this.#isolate.call('resume', [])) as Progress
+          this.#progress(progress)
         }
         // Promises go on between two calls; what they did is in the next answer.
-        while (progress.pending > 0 || this.#pending > 0) {
-          this.#progress(null, progress)
-          const before = this.#pending
-          progress = parsed(await this.#isolate.call('report', [])) as Progress
-          if (!(progress.pending < before)) break
+        for (let before = Number.POSITIVE_INFINITY; this.#pending > 0 && this.#pending < before; ) {
+          before = this.#pending
+          this.#progress(parsed(await this.#isolate.call('report', [])) as Progress)
         }
-        this.#progress(task.name === 'items' || task.name === 'packets' ? task.seq : null, progress)
         if (task.name === 'keep') tell({ type: 'kept', script: this.script, seq: task.seq })
+        if (task.name === 'items' || task.name === 'packets') seen = task.seq
+        rows = Number(progress.rows)
       }
     } catch (error) {
       if (!(error instanceof Lost)) throw error
       this.#setApart(task.hook, error)
     }
-    this.#leave()
+    this.#leave(seen, rows)
   }
 
-  #progress(seen: number | null, progress: Progress): void {
-    const { rows, passed, failed, errors, muted } = progress
+  #progress(progress: Progress): void {
+    const { passed, failed, errors, muted, more } = progress
     const counts = passed > 0 || failed > 0 || errors > 0 || muted > 0 ? { passed, failed, errors, muted } : null
-    tell({ type: 'progress', script: this.script, seen, rows: Number(rows), counts })
+    if (more || counts !== null) tell({ type: 'progress', script: this.script, counts })
     this.#pending = Number(progress.pending) || 0
   }
 
@@ -245,12 +258,13 @@ class Lane {
     tell({ type: 'enter', script: this.script, hook })
   }
 
-  #leave(): void {
+  #leave(seen: number | null, rows: number): void {
     this.#busy = false
     running--
-    tell({ type: 'leave', script: this.script, cpuMs: this.#isolate.cpuMs })
+    mention({ type: 'leave', script: this.script, cpuMs: this.#isolate.cpuMs, seen, rows })
     if (alone || ending) pumpAll()
     else this.pump()
+    if (unsaid.length > 0) say()
   }
 
   #setApart(hook: string, lost: Lost): void {

@@ -50,7 +50,7 @@ type Plain = Record<string, unknown>
 // What scripts may replace is taken before they run.
 const { parse, stringify } = JSON
 const { get: getOf, set: setOf, has: hasOf, ownKeys, defineProperty, deleteProperty, preventExtensions } = Reflect
-const { getOwnPropertyDescriptor } = Reflect
+const { getOwnPropertyDescriptor, setPrototypeOf } = Reflect
 const { hasOwn } = Object
 const decode = decodeURIComponent
 const escapeBytes = (globalThis as unknown as { escape(text: string): string }).escape
@@ -62,6 +62,8 @@ const ProxyOf = Proxy
 const DEEPEST = 2
 
 const ABSENT = Symbol('absent')
+
+const NOTHING: (string | symbol)[] = []
 
 /** A field by its path. */
 class Field {
@@ -299,18 +301,18 @@ class LazyObject implements ProxyHandler<Plain> {
     if (this.filled) return
     const source = this.start >= 0 ? parse(text(this.block!, this.start, this.end)) : this.whole(this.field)
     this.filled = true
-    const kept = ownKeys(target)
+    const kept = this.touched ? ownKeys(target) : NOTHING
     const values: Plain = create(null)
     for (const key of kept) {
       if (typeof key === 'symbol') continue
       values[key] = target[key]
       deleteProperty(target, key)
     }
-    for (const key of ownKeys(source) as string[])
-      defineProperty(target, key, property(key in values ? values[key] : source[key]))
-    for (const key of kept)
-      if (typeof key === 'string' && !hasOwn(target, key)) defineProperty(target, key, property(values[key]))
+    for (const key of ownKeys(source) as string[]) this.keep(target, key, key in values ? values[key] : source[key])
+    for (const key of kept) if (typeof key === 'string' && !hasOwn(target, key)) this.keep(target, key, values[key])
     this.block = null
+    // Without traps its target answers for it, which is several times faster.
+    setPrototypeOf(this, null)
   }
 
   private whole(field: Field): Plain {
