@@ -94,6 +94,11 @@ export class Pipeline {
     this.writer.flush()
   }
 
+  /** Bytes of memory for unfinished messages and for segments before their turn. */
+  get held(): number {
+    return this.reassembly.held + this.conversation.held
+  }
+
   /** No packet will come any more. */
   finish(): void {
     for (const c of [...this.connections]) this.retire(c, 'capture-ended')
@@ -187,7 +192,7 @@ export class Pipeline {
       this.closeEnded(c, half)
       this.closeEnded(c, peer)
     }
-    if (this.reassembly.held + this.conversation.held > MAX_HELD) this.shed()
+    if (this.held > MAX_HELD) this.shed()
   }
 
   /** A SYN on a known pair of ends: the next connection between them, not the same SYN again. */
@@ -247,7 +252,7 @@ export class Pipeline {
 
   /** Who has been silent the longest holds the least that is still wanted. */
   private shed(): void {
-    while (this.reassembly.held + this.conversation.held > MAX_HELD) {
+    while (this.held > MAX_HELD) {
       const oldest = this.connections.oldest()
       if (oldest === null) return
       this.tally.limit('buffered bytes')

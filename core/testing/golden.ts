@@ -12,6 +12,7 @@ import type { Packet } from '../packet.ts'
 import { CaptureParser } from '../pcap.ts'
 import { Pipeline } from '../pipeline.ts'
 import { loadDissectors } from '../registry.ts'
+import type { Tally } from '../tally.ts'
 
 const FIXTURES = new URL('../fixtures/', import.meta.url)
 const KEEP = 1 << 20
@@ -154,16 +155,26 @@ export function readPackets(file: URL): Packet[] {
 }
 
 export function readItems(packets: readonly Packet[], dissectors: readonly Dissector[]): Item[] {
+  return dissect(packets, dissectors, KEEP).items
+}
+
+/** The items and the tally, after the laws that hold for whatever is read. */
+export function dissect(
+  packets: readonly Packet[],
+  dissectors: readonly Dissector[],
+  keepBodies: number,
+): { items: Item[]; tally: Tally } {
   const items: Item[] = []
-  const pipeline = new Pipeline({ dissectors, worker: 'test', node: null, keepBodies: KEEP }, batch => {
+  const pipeline = new Pipeline({ dissectors, worker: 'test', node: null, keepBodies }, batch => {
     const text = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.length).toString()
     for (const line of text.split('\n')) if (line !== '') items.push(JSON.parse(line))
   })
   for (const packet of packets) pipeline.packet(packet)
   pipeline.finish()
-  const { bytes, headers, parsed, skippedBytes } = pipeline.tally
-  assert.equal(headers + parsed + skippedBytes, bytes, 'bytes in = headers + parsed + skipped')
-  return items
+  const { tally } = pipeline
+  assert.equal(tally.headers + tally.parsed + tally.skippedBytes, tally.bytes, 'bytes in = headers + parsed + skipped')
+  assert.equal(pipeline.held, 0, 'bytes held at the end')
+  return { items, tally }
 }
 
 /** The packet as many, each with one byte of its TCP payload. */
