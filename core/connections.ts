@@ -66,6 +66,8 @@ export class Half {
   spoke = false
   /** The next request comes after a loss. */
   exact = false
+  /** Where the server stood when bytes of this side were lost: a request sent before it went on may follow a lost one. */
+  doubted: number | null = null
   /** This side's first bytes are no protocol's. */
   rejected = false
   /** Time of the last payload. */
@@ -78,6 +80,8 @@ export class Half {
 
 export interface Early {
   answer: Answer
+  /** Bytes of memory. */
+  weight: number
   error: ItemError | null
   seconds: number
   nanoseconds: number

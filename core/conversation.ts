@@ -13,7 +13,7 @@ import type { Context, Dissector, Ending, Message, Side } from './dissector.ts'
 import type { ItemError } from './item.ts'
 import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
-import { MAX_WAITING, type Request, Slab, Waiting } from './pairing.ts'
+import { MAX_WAITING, MAX_WAITING_BYTES, type Request, Slab, Waiting, weightOf } from './pairing.ts'
 import type { Reader } from './reassembly.ts'
 import type { SkipCause, Tally } from './tally.ts'
 
@@ -27,6 +27,8 @@ const MAX_MALFORMED = 8
 const MAX_MESSAGE = 16 << 20
 /** From this size on a message is read again only when a good part more of it has come. */
 const EAGER = 16_384
+/** Room for the beginning of a message; thousands of connections may stop within one. */
+const LEAST_HELD = 512
 /** Smaller messages too, once so many bytes were read in vain: one byte a segment must not cost the square. */
 const MAX_REREAD = 1 << 20
 /** Beyond this a message is not even read again when the other side speaks. */
@@ -82,8 +84,8 @@ export class Conversation implements Reader {
     ack: number,
   ): void {
     half.spoke = true
-    if (c.unknown) {
-      this.tally.skip('unknown protocol', end - start)
+    if (c.unknown || half.ended) {
+      this.tally.skip(c.unknown ? 'unknown protocol' : 'behind the end', end - start)
       return
     }
     this.seconds = seconds
@@ -95,6 +97,10 @@ export class Conversation implements Reader {
       // Whoever is answered has said all: it is not waiting for more, only we were.
       peer.wanted = 0
       this.readHeld(c, peer)
+      if (c.unknown) {
+        this.tally.skip('unknown protocol', end - start)
+        return
+      }
     }
     const known = c.dissector !== null
     if (half.held !== null) {
@@ -122,7 +128,8 @@ export class Conversation implements Reader {
     c.midstream = true
     this.unsync(c, half)
     if (c.dissector === null) return
-    if (half !== c.client) {
+    if (half === c.client) half.doubted = c.peer(half).next
+    else {
       if (c.pipelined) this.abandon(c, MISSED)
       else for (const request of c.waiting?.queue ?? []) request.exact = true
     }
@@ -134,13 +141,19 @@ export class Conversation implements Reader {
     if (half.ended) return
     half.ended = true
     half.wanted = 0
-    if (!c.unknown && c.dissector !== null && half.synced) {
-      if (half.held !== null) this.readHeld(c, half)
-      if (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp'))
-        this.conclude(c, half, why)
-    }
+    if (this.isReadable(c, half)) this.readHeld(c, half)
+    // What was held may have ended the protocol.
+    if (
+      this.isReadable(c, half) &&
+      (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp'))
+    )
+      this.conclude(c, half, why)
     this.drop(half, c.dissector === null ? 'unknown protocol' : 'message cut short')
     if (c.dissector !== null && half !== c.client && c.early === null) this.abandon(c, unanswered(c, why))
+  }
+
+  private isReadable(c: Connection, half: Half): boolean {
+    return !c.unknown && c.dissector !== null && half.synced
   }
 
   /** Both sides are silent from now on: whoever still waits, waits in vain. */
@@ -176,10 +189,12 @@ export class Conversation implements Reader {
 
   /** Requests that have waited for longer than the protocol's users do. */
   private expire(c: Connection, patience: number): void {
-    const { queue } = c.waiting!
+    const waiting = c.waiting!
+    const { queue } = waiting
     for (let first = queue[0]; first !== undefined; first = queue[0]) {
       if ((this.seconds - first.seconds) * 1e3 + (this.nanoseconds - first.nanoseconds) / 1e6 < patience) return
       queue.shift()
+      this.settle(waiting, first)
       this.writeAlone(c, first, NO_ANSWER)
     }
   }
@@ -191,9 +206,8 @@ export class Conversation implements Reader {
     const { held, heldStart, heldEnd } = half
     const rest = this.process(c, half, held, heldStart, heldEnd)
     if (half.held !== held) return
-    this.held -= rest - heldStart
     half.heldStart = rest
-    if (rest === heldEnd) half.held = null
+    if (rest === heldEnd) this.release(half)
   }
 
   /** Makes what can be made of the bytes and returns where the unused ones begin. */
@@ -225,8 +239,8 @@ export class Conversation implements Reader {
       }
       const dissector = c.dissector
       position = this.read(c, half, bytes, position, end)
-      if (position === end || c.dissector === dissector) return position
-      // Another protocol from here on.
+      if (position === end || (c.dissector === dissector && half.synced && !c.unknown)) return position
+      // Another protocol from here on, or the way has to be found again.
       if (c.unknown) {
         this.tally.skip('unknown protocol', end - position)
         return end
@@ -255,10 +269,7 @@ export class Conversation implements Reader {
         }
         if (!(thrown instanceof Malformed)) throw thrown
         this.tally.skip('malformed', end - position)
-        if (half.held === bytes) {
-          this.held -= half.heldEnd - half.heldStart
-          half.held = null
-        }
+        if (half.held === bytes) this.release(half)
         if (c.transport === 'tcp') this.lose(c, 'malformed')
         return end
       }
@@ -277,9 +288,13 @@ export class Conversation implements Reader {
       position = at.position
       half.reread = 0
       this.count(c, size)
+      const wasHeld = half.held === bytes
+      if (wasHeld) half.heldStart = position
       this.deliver(c, half, message, size, awaited)
+      // A limit may have cost the connection, and this side what it held.
+      if (wasHeld && half.held !== bytes) return end
       this.beginMessage(half)
-      if (c.dissector !== dissector || c.unknown) return position
+      if (c.dissector !== dissector || c.unknown || !half.synced) return position
     }
     return position
   }
@@ -296,8 +311,10 @@ export class Conversation implements Reader {
       this.forget(half)
       half.size = 0
     }
-    for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start))
+    for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start)) {
+      this.settle(waiting, lost)
       this.writeAlone(c, lost, MISSED)
+    }
     half.answering = waiting.next(start)
     return half.answering
   }
@@ -358,13 +375,15 @@ export class Conversation implements Reader {
     const size = end - start
     const waiting = half.heldEnd - half.heldStart
     if (half.held === null) {
-      half.held = new Uint8Array(Math.max(2048, size * 2))
+      half.held = new Uint8Array(Math.max(LEAST_HELD, size * 2))
+      this.held += half.held.length
       half.heldStart = 0
       half.heldEnd = 0
     } else if (half.heldEnd + size > half.held.length) {
       if ((waiting + size) * 2 > half.held.length) {
         const larger = new Uint8Array((waiting + size) * 2)
         larger.set(half.held.subarray(half.heldStart, half.heldEnd))
+        this.held += larger.length - half.held.length
         half.held = larger
       } else half.held.copyWithin(0, half.heldStart, half.heldEnd)
       half.heldStart = 0
@@ -372,7 +391,12 @@ export class Conversation implements Reader {
     }
     half.held.set(bytes.subarray(start, end), half.heldEnd)
     half.heldEnd += size
-    this.held += size
+  }
+
+  /** Nothing of what was held is wanted any more. */
+  private release(half: Half): void {
+    this.held -= half.held!.length
+    half.held = null
   }
 
   private forget(half: Half): void {
@@ -389,8 +413,7 @@ export class Conversation implements Reader {
     half.reread = 0
     if (half.held === null) return
     this.tally.skip(cause, half.heldEnd - half.heldStart)
-    this.held -= half.heldEnd - half.heldStart
-    half.held = null
+    this.release(half)
   }
 
   // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -440,6 +463,11 @@ export class Conversation implements Reader {
         }
       }
       if (half.exact) {
+        if (half.doubted !== null && ((request.ack - half.doubted) | 0) <= 0) {
+          this.writeAlone(c, request, MISSED)
+          return
+        }
+        half.doubted = null
         if (c.pipelined && this.seconds - Math.max(half.lastSeconds, c.peer(half).lastSeconds) < QUIET) {
           this.writeAlone(c, request, MISSED)
           return
@@ -448,19 +476,30 @@ export class Conversation implements Reader {
         request.exact = true
       }
     }
-    if (waiting.count >= MAX_WAITING) {
+    if (waiting.count >= MAX_WAITING || waiting.bytes >= MAX_WAITING_BYTES) {
       this.tally.limit('waiting requests')
       this.writeAlone(c, request, MISSED)
-      this.lose(c, 'over a limit')
+      this.restart(c)
       return
     }
     const { early } = c
     if (early !== null) {
       c.early = null
+      this.held -= early.weight
       this.writePair(c, request, early.answer, early.error, early.seconds, early.nanoseconds)
       return
     }
     waiting.queue.push(request)
+    const weight = weightOf(request)
+    waiting.bytes += weight
+    this.held += weight
+  }
+
+  /** A request that was taken out of those that wait. */
+  private settle(waiting: Waiting, request: Request): void {
+    const weight = weightOf(request)
+    waiting.bytes -= weight
+    this.held -= weight
   }
 
   /** Sent although the answer to the request before it had not come: everything the client had seen, we have seen. */
@@ -478,6 +517,7 @@ export class Conversation implements Reader {
     let request = awaited
     if (keyed) request = c.waiting === null ? null : more ? c.waiting.peek(message.key) : c.waiting.take(message.key)
     else if (request !== null && !more) c.waiting!.queue.shift()
+    if (request !== null && !more) this.settle(c.waiting!, request)
     const answer: Answer = { body: message.body, size, failed: message.failed === true, version: message.version }
     const error = message.error ?? null
     if (request !== null) {
@@ -488,8 +528,10 @@ export class Conversation implements Reader {
     const client = c.peer(half)
     if (!keyed && client.synced && !client.exact && client.progress !== null && c.early === null) {
       // Refused before the request was complete (413, 417): it belongs to the request that is still coming.
+      const weight = answer.body instanceof Written ? answer.body.end - answer.body.start : size
       if (answer.body instanceof Written) answer.body = this.slab.keep(answer.body)
-      c.early = { answer, error, seconds: this.seconds, nanoseconds: this.nanoseconds }
+      c.early = { answer, weight, error, seconds: this.seconds, nanoseconds: this.nanoseconds }
+      this.held += weight
       return
     }
     this.writeOrphan(c, answer, error, half.seconds, half.nanoseconds)
@@ -539,10 +581,14 @@ export class Conversation implements Reader {
     const { early } = c
     if (early !== null) {
       c.early = null
+      this.held -= early.weight
       this.writeOrphan(c, early.answer, early.error, early.seconds, early.nanoseconds)
     }
     if (c.waiting === null || c.waiting.count === 0) return
-    for (const request of c.waiting.clear()) this.writeAlone(c, request, error)
+    for (const request of c.waiting.clear()) {
+      this.settle(c.waiting, request)
+      this.writeAlone(c, request, error)
+    }
   }
 
   /** The dissector's last word on a side that ended within a message. */
@@ -554,8 +600,7 @@ export class Conversation implements Reader {
     const { held, heldStart, heldEnd } = half
     const awaited = half === c.client ? null : this.awaited(c, half, (half.next - (heldEnd - heldStart)) | 0)
     half.heldStart = this.lastWord(c, half, why, held, heldStart, heldEnd, awaited)
-    this.held -= half.heldStart - heldStart
-    if (half.heldStart >= heldEnd) half.held = null
+    if (half.heldStart >= heldEnd) this.release(half)
   }
 
   private lastWord(
@@ -588,6 +633,11 @@ export class Conversation implements Reader {
 
   private become(c: Connection, name: string): void {
     this.abandon(c, NO_ANSWER)
+    for (const half of [c.forth, c.back]) {
+      // What is committed was meant for the dissector before.
+      this.forget(half)
+      half.size = 0
+    }
     c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => d.name === name) ?? null)
     c.prefix = null
     c.attempts = 0
@@ -606,10 +656,14 @@ export class Conversation implements Reader {
       c.unknown = true
       return
     }
+    this.restart(c)
+  }
+
+  private restart(c: Connection): void {
     this.unsync(c, c.forth)
     this.unsync(c, c.back)
     this.abandon(c, MISSED)
-    c.state = c.dissector.open?.()
+    c.state = c.dissector?.open?.()
   }
 
   private unsync(c: Connection, half: Half): void {

@@ -7,6 +7,10 @@ import { Written } from './json-writer.ts'
 
 /** A question that is never answered must not stay: a scanner opens thousands. */
 export const MAX_WAITING = 10_000
+/** Where only one direction was captured nothing is ever answered, and uploads are large. */
+export const MAX_WAITING_BYTES = 8 << 20
+/** What a request takes beside its text. */
+const REQUEST_BYTES = 256
 
 export interface Request {
   /** The body as the dissector gave it, or its text. */
@@ -27,9 +31,16 @@ export interface Request {
   answers: number
 }
 
+/** Memory that it takes while it waits. */
+export function weightOf({ body, size }: Request): number {
+  return REQUEST_BYTES + (body instanceof Written ? body.end - body.start : size)
+}
+
 export class Waiting {
   /** In order of sending. */
   readonly queue: Request[] = []
+  /** Memory that they take. */
+  bytes = 0
 
   get count(): number {
     return this.queue.length

@@ -13,6 +13,7 @@ export type SkipCause =
   | 'malformed'
   | 'message cut short'
   | 'in a reset'
+  | 'behind the end'
   | 'over a limit'
 
 /** Limits that closed something before its time, each with its own count. */
