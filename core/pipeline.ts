@@ -182,7 +182,8 @@ export class Pipeline {
     const first = (flags & SYN) !== 0 ? (seq + 1) | 0 : seq
     if (c.life === 'closed') tally.skip('sent twice', end - start)
     else {
-      if (end > start || frame.missing > 0)
+      // A FIN too waits for what was sent before it: what is missing there is a gap like any other.
+      if (end > start || frame.missing > 0 || (flags & FIN) !== 0)
         this.reassembly.segment(c, half, first, b, start, end, frame.missing, packet.seconds, packet.nanoseconds, ack)
       if ((flags & FIN) !== 0) {
         half.fin = (first + end - start + frame.missing) | 0

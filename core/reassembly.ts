@@ -18,6 +18,8 @@ const REORDER_SECONDS = 2
 /** Behind a hole of a one-sided capture, where nothing acknowledges: some receive windows' worth. */
 const MAX_EARLY_BYTES = 4 << 20
 const MAX_EARLY_SEGMENTS = 4096
+/** What a segment takes beside its bytes: one byte a segment must not cost hundreds that nobody counts. */
+const SEGMENT_BYTES = 256
 
 /** Who is told of the bytes in order. `ack` is what the sender had received when it sent them. */
 export interface Reader {
@@ -136,16 +138,31 @@ export class Reassembly {
       this.stalled.add(c)
     }
     const { early } = half
+    let { seq, bytes } = segment
     let i = early.length
-    while (i > 0 && ((early[i - 1]!.seq - segment.seq) | 0) > 0) i--
-    const before = early[i - 1]
-    if (before !== undefined && ((before.seq + before.bytes.length - (segment.seq + segment.bytes.length)) | 0) >= 0) {
-      this.tally.skip('sent twice', segment.bytes.length)
-      return
+    while (i > 0 && ((early[i - 1]!.seq - seq) | 0) > 0) i--
+    // The first copy wins: what overlaps those already here is cut away, and the rest fills the holes between them.
+    for (;;) {
+      const before = early[i - 1]
+      const overlap = before === undefined ? -1 : (before.seq + before.bytes.length - seq) | 0
+      const known = Math.min(Math.max(0, overlap), bytes.length)
+      this.tally.skip('sent twice', known)
+      if (known === bytes.length && overlap >= 0) return
+      seq = (seq + known) | 0
+      bytes = bytes.subarray(known)
+      const after = early[i]
+      const room = after === undefined ? bytes.length : Math.min((after.seq - seq) | 0, bytes.length)
+      const whole = room === bytes.length
+      if (room > 0 || whole) {
+        early.splice(i++, 0, { ...segment, seq, bytes: bytes.subarray(0, room), missing: whole ? segment.missing : 0 })
+        half.earlyBytes += SEGMENT_BYTES + room
+        this.held += SEGMENT_BYTES + room
+      }
+      if (whole) return
+      seq = (seq + room) | 0
+      bytes = bytes.subarray(room)
+      i++
     }
-    early.splice(i, 0, segment)
-    half.earlyBytes += segment.bytes.length
-    this.held += segment.bytes.length
   }
 
   private giveUp(c: Connection, half: Half): void {
@@ -157,7 +174,9 @@ export class Reassembly {
       const unseen = (first.ack - peer.next) | 0
       const behind = peer.early === null ? unseen : Math.min(unseen, (peer.early[0]!.seq - peer.next) | 0)
       if (behind > 0) this.lose(c, peer, behind)
-      else if (unseen > 0) peer.next = first.ack
+      // Each side waits for the other, which no network brings about: then the client spoke first.
+      else if (half === c.client) first.ack = peer.next
+      else if (unseen > 0) peer.early![0]!.ack = half.next
     }
     this.drain(c)
   }
@@ -187,8 +206,8 @@ export class Reassembly {
       const ahead = (seq - half.next) | 0
       if (ahead > 0 || this.isTooSoon(c.peer(half), ack)) break
       taken++
-      half.earlyBytes -= bytes.length
-      this.held -= bytes.length
+      half.earlyBytes -= SEGMENT_BYTES + bytes.length
+      this.held -= SEGMENT_BYTES + bytes.length
       const known = Math.min(-ahead, bytes.length)
       if (known > 0) this.tally.skip('sent twice', known)
       if (known < bytes.length) {
