@@ -205,18 +205,21 @@ class Demo {
   private next(): void {
     this.title('What to try next')
     const here = relative(process.cwd(), HOME) || '.'
+    const sudo = process.getuid?.() !== 0
     for (const [command, what] of [
       [`run --pcap ${CAPTURE} --json | head -1`, 'one item, with all its fields'],
       [`run examples/scripts/unresolved-names.ts -q --pcap ${CAPTURE}`, 'a script in TypeScript'],
       ['new script slow && ./hookline run slow.js --pcap examples/captures/shop.pcap', 'your own script'],
-      ['run -i any', 'what your own machine says, live (as root)'],
+      ['run -i any', LIVE],
     ])
       console.log(
-        `  ${paint(`${here}/hookline ${command}`, 'bold', this.look.depth)}\n      ${paint(what!, 'dim', this.look.depth)}`,
+        `  ${paint(`${sudo && what === LIVE ? 'sudo ' : ''}${here}/hookline ${command}`, 'bold', this.look.depth)}\n      ${paint(what!, 'dim', this.look.depth)}`,
       )
     console.log('')
   }
 }
+
+const LIVE = 'what your own machine says, live'
 
 /** Of a long table the beginning, and what happens when the first answer of 5xx is seen. */
 class Excerpt {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readScript } from '../scripting/script.ts'
-import { hookline, SHOP_PCAP } from './testing/hookline.ts'
+import { HOME, hookline, SHOP_PCAP } from './testing/hookline.ts'
 
 describe('new script', function () {
   this.timeout(30_000)
@@ -33,10 +34,34 @@ describe('new script', function () {
     })
   }
 
-  it('points the editor to the types', async () => {
-    const path = join(folder, 'typed.ts')
-    await hookline(folder, ['new', 'script', path, '--typescript'])
-    const reference = /<reference path="(.*)" \/>/.exec(readFileSync(path, 'utf8'))![1]!
-    assert.match(readFileSync(join(folder, reference), 'utf8'), /onItemCaptured|interface Item/)
+  it('points the editor to types that it agrees with', async () => {
+    for (const flags of [[], ['--typescript']])
+      await hookline(folder, ['new', 'script', join(folder, 'typed'), ...flags])
+    for (const file of ['typed.js', 'typed.ts']) {
+      const words = [
+        '--noEmit',
+        '--strict',
+        '--checkJs',
+        '--target',
+        'es2023',
+        '--lib',
+        'es2023',
+        '--module',
+        'nodenext',
+      ]
+      const checked = spawnSync(`${HOME}node_modules/.bin/tsc`, [...words, '--types', '', join(folder, file)], {
+        encoding: 'utf8',
+        cwd: folder,
+      })
+      assert.equal(checked.stdout, '')
+      assert.equal(checked.status, 0)
+    }
+    const wrong = join(folder, 'typed.ts')
+    writeFileSync(wrong, readFileSync(wrong, 'utf8').replace('data.elapsedTime ===', 'data.elapsed ==='))
+    const { stdout } = spawnSync(`${HOME}node_modules/.bin/tsc`, ['--noEmit', '--strict', '--types', '', wrong], {
+      encoding: 'utf8',
+      cwd: folder,
+    })
+    assert.match(stdout, /'elapsed' does not exist/)
   })
 })

@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { Fault } from '../core/fault.ts'
 
-const TYPES = fileURLToPath(new URL('../scripting/script.d.ts', import.meta.url))
+const HOME = fileURLToPath(new URL('..', import.meta.url))
+const TYPES = `${HOME}scripting/script.d.ts`
 
 export function addNew(program: Command): void {
   const command = program.command('new').description('write a starter')
@@ -23,7 +24,9 @@ Examples:
     )
     .action(async (name: string, { typescript }: { typescript?: true }) => {
       const path = await writeStarter(name, typescript ? '.ts' : '.js')
-      console.log(`${path} is written. Try it: ./hookline run ${path} --pcap examples/captures/shop.pcap`)
+      const here = relative(process.cwd(), HOME) || '.'
+      const capture = relative(process.cwd(), `${HOME}examples/captures/shop.pcap`)
+      console.log(`${path} is written. Try it: ${here}/hookline run ${path} --pcap ${capture}`)
     })
 }
 
