@@ -38,6 +38,9 @@ export interface Column {
 /** Bytes of a value that is sent only when scripts really read it: a body read once in a thousand items must not travel with each. */
 const LARGE = 512
 
+/** Beyond any index and count here. */
+const NO_END = 0x3fffffff
+
 const QUOTE = 34
 const COMMA = 44
 const BACKSLASH = 92
@@ -125,10 +128,11 @@ export class ColumnCutter {
   readonly #root = new Branch(0, '')
   /** Start and end of each column's value in the item at hand; -1: not found. */
   readonly #found: Int32Array
-  readonly #inHead: boolean
+  /** Wanted fields of the item that stand there. */
+  readonly #inHead: number
   readonly #inRequest: Branch | null
   readonly #inResponse: Branch | null
-  readonly #inTail: boolean
+  readonly #inTail: number
   /** Wanted names that no item is known to have: the whole text is searched. */
   readonly #anywhere: boolean
   #bytes: Uint8Array = ABSENT
@@ -145,8 +149,8 @@ export class ColumnCutter {
     }
     const { names, children } = this.#root
     const places = names.map(name => (FIELDS.includes(name) ? PLACES[name as keyof Item] : 'unknown'))
-    this.#inHead = places.includes('head')
-    this.#inTail = places.includes('tail')
+    this.#inHead = places.filter(place => place === 'head').length
+    this.#inTail = places.filter(place => place === 'tail').length
     this.#anywhere = places.includes('unknown')
     this.#inRequest = children[names.indexOf('request')] ?? null
     this.#inResponse = children[names.indexOf('response')] ?? null
@@ -157,7 +161,7 @@ export class ColumnCutter {
     const { columns } = this
     if (columns.length === 0) return
     const found = this.#found
-    found.fill(-1)
+    for (let i = 0; i < found.length; i++) found[i] = -1
     this.#bytes = batch.bytes
     const start = batch.starts[i]!
     const end = batch.starts[i + 1]! - 1
@@ -183,10 +187,11 @@ export class ColumnCutter {
       this.#object(start, this.#root)
       return
     }
-    if (this.#inHead) this.#members(start + 1, this.#root, request)
+    if (this.#inHead > 0) this.#members(start + 1, this.#root, request, this.#inHead)
     if (this.#inRequest !== null) this.#value(request, requestEnd, this.#inRequest)
     if (this.#inResponse !== null) this.#value(response, responseEnd, this.#inResponse)
-    if (this.#inTail && this.#bytes[responseEnd] === COMMA) this.#members(responseEnd + 1, this.#root, end)
+    if (this.#inTail > 0 && this.#bytes[responseEnd] === COMMA)
+      this.#members(responseEnd + 1, this.#root, end, this.#inTail)
   }
 
   #value(start: number, end: number, branch: Branch): void {
@@ -202,16 +207,15 @@ export class ColumnCutter {
   /** The members of the object at `start`. */
   #object(start: number, branch: Branch): number {
     if (this.#bytes[start + 1] === CLOSE_BRACE) return start + 2
-    return this.#members(start + 1, branch, Number.MAX_SAFE_INTEGER)
-  }
-
-  /** Members from `at` (a quote) up to `until` or the end of the object. */
-  #members(at: number, branch: Branch, until: number): number {
-    const bytes = this.#bytes
-    const size = bytes.length
     // Names at the first two levels are the dissectors' own and come once. Deeper ones are strangers' words: as in
     // JSON.parse the last of several counts.
-    let left = branch.depth < 2 ? branch.children.length : Number.MAX_SAFE_INTEGER
+    return this.#members(start + 1, branch, NO_END, branch.depth < 2 ? branch.children.length : NO_END)
+  }
+
+  /** Members from `at` (a quote) up to `until` or the end of the object; `left`: wanted ones after which to stop. */
+  #members(at: number, branch: Branch, until: number, left: number): number {
+    const bytes = this.#bytes
+    const size = bytes.length
     while (at < until && bytes[at] === QUOTE) {
       const child = branch.find(bytes, at + 1)
       const start = (child === null ? this.#stringEnd(at + 1) : at + 1 + child.size) + 2

@@ -59,7 +59,10 @@ export interface ScriptSummary {
 }
 
 /** One cell: an object. */
-const MARK = Buffer.from('[[0]]')
+const MARK = Buffer.from('[0]]')
+
+const NO_CELLS = Buffer.from(']')
+const CLOSE_BRACKET = 93
 
 /** Part of what may be held at which scripts are asked what they keep. */
 const SETTLE_AT = 0.75
@@ -80,6 +83,9 @@ export class ScriptHost {
   readonly #reading = new Reading()
   readonly #cells = new JsonWriter(64 * 1024)
   readonly #texts = new JsonWriter(64 * 1024)
+  /** Of the open sheaf, cut by `#cutter`. */
+  readonly #openCells = new JsonWriter(64 * 1024)
+  readonly #openTexts = new JsonWriter(64 * 1024)
   #cutter = new ColumnCutter([])
   #process: SandboxProcess | null = null
   #isReady = false
@@ -147,7 +153,10 @@ export class ScriptHost {
     if (to.length === 0) return
     this.#items += batch.count
     for (let next = 0; next < batch.count; ) {
-      next = this.#shelf.add(batch, next)
+      const from = next
+      next = this.#shelf.add(batch, from)
+      // While the bytes are still warm from being written.
+      for (let i = from; i < next; i++) this.#cutter.cut(batch, i, this.#openCells, this.#openTexts)
       if (next < batch.count) this.#flush()
     }
     this.#linger ??= setTimeout(() => this.#flush(), this.#limits.lingerMs)
@@ -190,22 +199,31 @@ export class ScriptHost {
     if (this.#linger !== null) clearTimeout(this.#linger)
     this.#linger = null
     const sheaf = this.#shelf.closeItems(this.#runs.filter(run => run.wantsItems).map(run => run.number))
-    if (sheaf !== null) this.#deliver(sheaf)
+    if (sheaf !== null) {
+      if (this.#cutter.columns === this.#reading.columns) this.#send(sheaf, ...closed(this.#openCells, this.#openTexts))
+      else this.#deliver(sheaf)
+    }
+    this.#openCells.length = this.#openTexts.length = 0
+    if (this.#cutter.columns !== this.#reading.columns) this.#cutter = new ColumnCutter(this.#reading.columns)
     this.#settle()
   }
 
   #deliver(sheaf: Sheaf): void {
     if (!this.#isReady || sheaf.waiting.size === 0) return
+    const { seq, count, items, packets } = sheaf
+    if (items === null) this.#process!.send({ type: 'packets', seq, count, to: [...sheaf.waiting] }, packets!)
+    else this.#send(sheaf, ...this.#cut(new ColumnCutter(this.#reading.columns), items, 0, count))
+  }
+
+  #send(sheaf: Sheaf, cells: Uint8Array, texts: Uint8Array): void {
+    if (!this.#isReady || sheaf.waiting.size === 0) return
     const { seq, count } = sheaf
-    const to = [...sheaf.waiting]
-    if (sheaf.items === null) {
-      this.#process!.send({ type: 'packets', seq, count, to }, sheaf.packets!)
-      return
-    }
-    if (this.#cutter.columns !== this.#reading.columns) this.#cutter = new ColumnCutter(this.#reading.columns)
-    const columns = JSON.stringify(this.#cutter.columns.map(({ kind, path }) => [kind, ...path]))
-    const [cells, texts] = this.#cut(this.#cutter, sheaf.items, 0, count)
-    this.#process!.send({ type: 'items', seq, count, columns, cells: cells.length, to }, cells, texts)
+    const columns = JSON.stringify(this.#reading.columns.map(({ kind, path }) => [kind, ...path]))
+    this.#process!.send(
+      { type: 'items', seq, count, columns, cells: cells.length, to: [...sheaf.waiting] },
+      cells,
+      texts,
+    )
   }
 
   /** Valid until the next cut. */
@@ -213,11 +231,8 @@ export class ScriptHost {
     const cells = this.#cells
     const texts = this.#texts
     cells.length = texts.length = 0
-    cells.byte(91)
     for (let i = from; i < to; i++) cutter.cut(batch, i, cells, texts)
-    if (cells.length > 1) cells.length--
-    cells.byte(93)
-    return [cells.bytes.subarray(0, cells.length), texts.bytes.subarray(0, texts.length)]
+    return closed(cells, texts)
   }
 
   #room(): undefined | Promise<void> {
@@ -376,7 +391,7 @@ export class ScriptHost {
     let [cells, texts] = this.#cut(new ColumnCutter([one]), batch, row, row + 1)
     const kind =
       !whole && cells.length === MARK.length && MARK.every((byte, i) => cells[i] === byte) ? 'object' : one.kind
-    const everyRow = this.#reading.ask(path, kind, cells.length - 2 + texts.length, this.#items)
+    const everyRow = this.#reading.ask(path, kind, cells.length - 1 + texts.length, this.#items)
     const column = everyRow ? (this.#reading.column(path) ?? one) : one
     if (everyRow) [cells, texts] = this.#cut(new ColumnCutter([column]), batch, 0, batch.count)
     run.ticks = 0
@@ -663,6 +678,13 @@ class Run {
       setApart: this.setApart,
     }
   }
+}
+
+/** Valid until the writers are used again. The cells become a JSON array: each is followed by a comma. */
+function closed(cells: JsonWriter, texts: JsonWriter): [cells: Uint8Array, texts: Uint8Array] {
+  if (cells.length === 0) return [NO_CELLS, NO_CELLS.subarray(1)]
+  cells.bytes[cells.length - 1] = CLOSE_BRACKET
+  return [cells.bytes.subarray(0, cells.length), texts.bytes.subarray(0, texts.length)]
 }
 
 /** Line and column of the first place in the stack that names the file. */

@@ -9,7 +9,7 @@ export type ToSandbox =
   | { type: 'drop' }
   /** Text of the runtime, and the scripts by number. */
   | { type: 'load'; inside: string; settings: HostSettings; limits: Limits; scripts: Load[]; alone: boolean }
-  /** Body: `cells` bytes of cells, then texts. `columns` is JSON text of `[kind, ...path]` of each column. */
+  /** Body: `cells` bytes of cells (a JSON array without its opening bracket), then texts. `columns` is JSON text of `[kind, ...path]` of each column. */
   | { type: 'items'; seq: number; count: number; columns: string; cells: number; to: number[] }
   | { type: 'packets'; seq: number; count: number; to: number[] }
   /** Answer to `fetch`; body as for items. */

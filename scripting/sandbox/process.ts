@@ -112,7 +112,7 @@ function receive(head: ToSandbox, body: Buffer): void {
 
 function openCells(body: Buffer, cells: number): [cells: string, texts: string, ascii: boolean] {
   const texts = body.subarray(cells)
-  return [body.toString('utf8', 0, cells), texts.toString('latin1'), isAscii(texts)]
+  return [`[${body.toString('utf8', 0, cells)}`, texts.toString('latin1'), isAscii(texts)]
 }
 
 function answer(call: number): { resolve(value: never): void; reject(error: Error): void } | undefined {

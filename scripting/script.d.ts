@@ -1,0 +1,141 @@
+/**
+ * What a script finds: its hooks, its item, its globals. For editors, by a first line
+ * `/// <reference path="…/scripting/script.d.ts" />`; nothing of it exists at run time.
+ */
+
+// ---- hooks: functions that a script defines; those that it does not define cost nothing
+//
+//   function onItemCaptured(data: Item)         every request with its answer, also half pairs and events
+//   function onPacketCaptured(info: PacketInfo) every packet: thousands a second; also called onPacket
+//
+// Each may return a promise. (They are not declared here: the script's own function would be a second one.)
+
+interface PacketInfo {
+  /** ms since 1970, with a fraction. */
+  timestamp: number
+  /** Bytes that were captured. */
+  captureLength: number
+  /** Bytes that the packet had on the wire. */
+  length: number
+  /** Captured in part. */
+  truncated: boolean
+  /** An IP fragment. */
+  fragmented: boolean
+}
+
+// ---- the item
+
+/** Absence is null; 64-bit numbers beyond 2^53 are decimal strings. */
+interface Item {
+  /** `{worker}/{stream}-{index}` */
+  id: string
+  /** Number of the item within its stream, from 0. */
+  index: number
+  /** Name of the connection: `000000000007.pcap`, for UDP `000000000007_udp.pcap`. */
+  stream: string
+  worker: string
+  node: { ip: string; name: string } | null
+  protocol: ItemProtocol
+  /** The bytes were encrypted on the wire. */
+  tls: boolean
+  src: ItemEndpoint
+  dst: ItemEndpoint
+  /** ms since 1970, with a fraction: the first byte of the request, or of the response where no request was seen. */
+  timestamp: number
+  /** The same moment in RFC 3339 with nanoseconds, UTC. */
+  startTime: string
+  /** null: an answer without its request. Its fields are the protocol's. */
+  request: ItemMessage | null
+  /** null: a request without its answer. */
+  response: ItemMessage | null
+  /** Bytes of the message on the wire. */
+  requestSize: number
+  responseSize: number
+  /** ms, with a fraction; null for half pairs. */
+  elapsedTime: number | null
+  /** Set by `test.pass` and `test.fail`; `failed` also when the answer is an error. */
+  passed: boolean
+  failed: boolean
+  error: { type: 'dissection' | 'connection' | 'timeout' | 'pair-not-found'; msg: string } | null
+  /** One-way messages. */
+  event: ItemMessage | null
+  data: ItemMessage | null
+  /** requestSize + responseSize. */
+  size: number
+  entryFile: string | null
+  record: string | null
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each protocol has its own fields.
+type ItemMessage = { [name: string]: any }
+
+interface ItemEndpoint {
+  ip: string
+  port: string
+  name: string | null
+  namespace: string | null
+  pod: ItemMessage | null
+  endpointSlice: ItemMessage | null
+  service: ItemMessage | null
+  processId: number | null
+  processName: string | null
+  resolutionMechanism: 'none' | 'ip' | 'ip-and-port' | 'dns' | 'http-header' | 'cgroup-id' | 'container-id' | 'syscall'
+}
+
+interface ItemProtocol {
+  /** `http`, `dns`, `redis` */
+  name: string
+  version: string
+  /** `HTTP` */
+  abbr: string
+  longName: string
+  macro: string
+  backgroundColor: string
+  foregroundColor: string
+  fontSize: number
+  referenceLink: string
+  ports: string[]
+  layer4: string
+  layer3: string
+  priority: number
+}
+
+// ---- globals
+
+/** Arguments are joined by a blank, objects shown as JSON. */
+interface Console {
+  log(...values: unknown[]): void
+  info(...values: unknown[]): void
+  warn(...values: unknown[]): void
+  error(...values: unknown[]): void
+  clear(): void
+}
+declare var console: Console
+
+/** What was given by `--env NAME=VALUE`; frozen. */
+// biome-ignore lint/suspicious/noExplicitAny: its values are whatever was given.
+declare const env: Readonly<Record<string, any>>
+
+declare const vendor: {
+  /**
+   * Returns when the request is safe on disk; it is then delivered at least once. An object as body is sent as JSON.
+   * Throws when an argument is wrong or the disk is full.
+   */
+  webhook(method: string, url: string, body?: unknown, headers?: Record<string, string | number>): string
+  /** `color`: `good`, `warning`, `danger` or `#rrggbb`. */
+  slack(webhookUrl: string, pretext: string, text: string, color: string): void
+}
+
+declare const test: {
+  /** Sets `data.passed`; return what it returns. */
+  pass(data: Item): Item
+  /** Sets `data.failed`; return what it returns. */
+  fail(data: Item): Item
+}
+
+declare const utils: {
+  nodeName(): string
+}
+
+declare function setTimeout(task: (...args: unknown[]) => void, ms?: number, ...args: unknown[]): number
+declare function clearTimeout(id: number): void
