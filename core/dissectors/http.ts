@@ -251,6 +251,8 @@ const MIME_TYPE = constant(',"mimeType":')
 const REDIRECT = constant(',"redirectURL":')
 const NO_REDIRECT = constant(',"redirectURL":"","headersSize":')
 const INTERIM = constant(',"interim":')
+/** Bytes of 1xx heads that are kept for the final answer: a server may send them without end. */
+const MAX_INTERIM = 65_536
 
 function readResponse(at: Cursor, ctx: Context<State>): Message | null {
   const { bytes: b, position: begin, end } = at
@@ -281,7 +283,8 @@ function readResponse(at: Cursor, ctx: Context<State>): Message | null {
   if (status < 200 && status !== 101) {
     out.byte(CLOSE)
     at.position = headEnd
-    state.interim.push(out.bytes.toString('utf8', 0, out.length))
+    const size = state.interim.reduce((sum, text) => sum + text.length, out.length)
+    if (size <= MAX_INTERIM) state.interim.push(out.bytes.toString('utf8', 0, out.length))
     return null
   }
   if (head.setCookies === null) out.raw(NO_COOKIES)
@@ -363,7 +366,10 @@ function withBody(
   const body = new Body(framing, head.length, ctx.keep)
   const ended = body.read(at)
   if (ended) return finish(ctx, { head, text: NOTHING, body, headSize, method, status, version }, null)
-  at.commit({ head, text: out.save(), body, headSize, method, status, version } satisfies Pending, body.weight)
+  at.commit(
+    { head, text: out.save(), body, headSize, method, status, version } satisfies Pending,
+    body.weight + out.length,
+  )
   return null
 }
 
@@ -373,7 +379,7 @@ function goOn(at: Cursor, ctx: Context<State>, pending: Pending): Message | null
     ctx.out.raw(pending.text)
     return finish(ctx, pending, null)
   }
-  at.commit(pending, pending.body.weight)
+  at.commit(pending, pending.body.weight + pending.text.length)
   return null
 }
 
@@ -433,11 +439,15 @@ function writeEnd(
 ): Written {
   let span: [number, number] | null = null
   let content: Uint8Array | null = null
+  let contentSize = size
   if (wanted && head.codings !== null && end > start) {
     content = decode(b.subarray(start, end), head.codings)
-    if (content !== null && content.length > MAX_TEXT) {
-      content = content.subarray(0, MAX_TEXT)
-      cut = true
+    if (content !== null) {
+      contentSize = content.length
+      if (contentSize > MAX_TEXT) {
+        content = content.subarray(0, MAX_TEXT)
+        cut = true
+      }
     }
   }
   if (status === 0) {
@@ -463,7 +473,7 @@ function writeEnd(
     }
   } else {
     out.raw(CONTENT)
-    out.integer(content === null ? size : content.length)
+    out.integer(contentSize)
     out.raw(MIME_TYPE)
     writeType(out, head)
     out.byte(COMMA)
@@ -532,14 +542,17 @@ function message(
   else {
     if (ctx.state.interim.length > 0) ctx.state.interim = []
     if (status >= 400) made.failed = true
-    if (status === 101) made.becomes = UPGRADES[head.upgrade.split(/[,/ ]/, 1)[0]!] ?? head.upgrade
+    if (status === 101) made.becomes = upgraded(head.upgrade)
     else if (method === 'CONNECT' && status < 300) made.becomes = 'unknown'
   }
   return made
 }
 
-/** Upgrade tokens whose protocol has another name here. */
-const UPGRADES: Record<string, string> = { h2c: 'http2' }
+/** The protocol that the answer's Upgrade names first. */
+function upgraded(field: string): string {
+  const token = field.split(/[,/ ]/, 1)[0]!
+  return token === 'h2c' ? 'http2' : token
+}
 
 const NOTHING = new Uint8Array(0)
 

@@ -12,6 +12,8 @@ const MAX_CHUNK_LINE = 4096
 const MAX_TRAILERS = 65_536
 /** A kilobyte that inflates to a gigabyte must cost no more than an honest body. */
 const MAX_DECODED = 8 << 20
+/** Each coding may inflate again: a field that names thousands of them must not. */
+const MAX_CODINGS = 5
 
 /** How the end of a body is found. */
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
@@ -198,8 +200,9 @@ export function writeNoText(out: JsonWriter): void {
  * the coding is unknown, the bytes are not what they should be, or they are too many.
  */
 export function decode(body: Uint8Array, codings: readonly string[]): Uint8Array | null {
+  if (codings.length > MAX_CODINGS) return null
   for (const coding of codings.toReversed()) {
-    const decoder = DECODERS[coding]
+    const decoder = DECODERS.get(coding)
     if (decoder === undefined) return null
     try {
       body = decoder(body)
@@ -213,13 +216,18 @@ export function decode(body: Uint8Array, codings: readonly string[]): Uint8Array
 
 const PARTIAL = { maxOutputLength: MAX_DECODED, finishFlush: constants.Z_SYNC_FLUSH }
 
-const DECODERS: Record<string, (body: Uint8Array) => Uint8Array> = {
-  gzip: body => gunzipSync(body, PARTIAL),
-  'x-gzip': body => gunzipSync(body, PARTIAL),
-  // Some servers send raw deflate data where the RFC wants the zlib format.
-  deflate: body =>
-    ((body[0]! & 0x0f) === 8 && ((body[0]! << 8) | body[1]!) % 31 === 0 ? inflateSync : inflateRawSync)(body, PARTIAL),
-  br: body =>
-    brotliDecompressSync(body, { maxOutputLength: MAX_DECODED, finishFlush: constants.BROTLI_OPERATION_FLUSH }),
-  zstd: body => zstdDecompressSync(body, { maxOutputLength: MAX_DECODED, finishFlush: constants.ZSTD_e_flush }),
+const BROTLI = { maxOutputLength: MAX_DECODED, finishFlush: constants.BROTLI_OPERATION_FLUSH }
+const ZSTD = { maxOutputLength: MAX_DECODED, finishFlush: constants.ZSTD_e_flush }
+
+const DECODERS: ReadonlyMap<string, (body: Uint8Array) => Uint8Array> = new Map([
+  ['gzip', body => gunzipSync(body, PARTIAL)],
+  ['x-gzip', body => gunzipSync(body, PARTIAL)],
+  ['deflate', body => (isZlib(body) ? inflateSync : inflateRawSync)(body, PARTIAL)],
+  ['br', body => brotliDecompressSync(body, BROTLI)],
+  ['zstd', body => zstdDecompressSync(body, ZSTD)],
+] satisfies [string, (body: Uint8Array) => Uint8Array][])
+
+/** RFC 1950, 2.2. Some servers send raw deflate data where RFC 9110 wants the zlib format. */
+function isZlib(body: Uint8Array): boolean {
+  return (body[0]! & 0x0f) === 8 && ((body[0]! << 8) | body[1]!) % 31 === 0
 }

@@ -8,6 +8,8 @@ export interface Parameter {
 }
 
 const MAX_PARAMETERS = 1000
+/** Of a part's own fields; beyond this it is no part, and a search costs what it does. */
+const MAX_PART_HEAD = 8192
 /** A file within a form is in the body's text already. */
 const MAX_PARAMETER = 65_536
 
@@ -75,12 +77,12 @@ export function parseMultipart(body: Uint8Array, contentType: string): Parameter
   const found: Parameter[] = []
   for (const part of text.split(`--${boundary[1] ?? boundary[2]}`, MAX_PARAMETERS).slice(1)) {
     const blank = part.indexOf('\r\n\r\n')
-    if (part.startsWith('--') || blank < 0) continue
+    if (part.startsWith('--') || blank < 0 || blank > MAX_PART_HEAD) continue
     const head = part.slice(0, blank)
-    const name = /content-disposition:[^\r\n]*;\s*name="((?:[^"\\]|\\.)*)"/i.exec(head)?.[1]
+    const name = /^content-disposition:[^\r\n]*;[ \t]*name="((?:[^"\\]|\\.)*)"/im.exec(head)?.[1]
     if (name === undefined) continue
-    const fileName = /content-disposition:[^\r\n]*;\s*filename="((?:[^"\\]|\\.)*)"/i.exec(head)?.[1]
-    const type = /content-type:\s*([^\r\n]+)/i.exec(head)?.[1]
+    const fileName = /^content-disposition:[^\r\n]*;[ \t]*filename="((?:[^"\\]|\\.)*)"/im.exec(head)?.[1]
+    const type = /^content-type:[ \t]*([^\r\n]+)/im.exec(head)?.[1]
     const value = part.slice(blank + 4, part.endsWith('\r\n') ? -2 : undefined)
     found.push({
       name: utf8(name),

@@ -9,6 +9,8 @@ import type { JsonWriter } from '../../json-writer.ts'
 /** Servers refuse heads of 8 to 64 KiB; beyond this it is no head. */
 export const MAX_HEAD = 262_144
 const MAX_FIELDS = 2000
+/** Names are compared with those of so many fields before them: more would cost the square. */
+const MAX_COMPARED = 64
 
 /** tchar of RFC 9110, 5.6.2. */
 const TOKEN = new Uint8Array(256)
@@ -74,9 +76,8 @@ export class Head {
       }
       if (code === 32 || code === 9) {
         if (count === 0) throw new Malformed('expected a field name, found white space')
-        p = this.fold(b, p, end, out)
-        if (p < 0) return -1
-        continue
+        out.length = begin
+        return this.fieldsUnfolded(b, first, end, out)
       }
       if (++count > MAX_FIELDS) throw new Malformed(`expected at most ${MAX_FIELDS} fields`)
       let hash = 0
@@ -93,7 +94,7 @@ export class Head {
       }
       if (code !== 58 || nameEnd === start) throw new Malformed(`expected a field name and a colon, found byte ${code}`)
       const bit = 1 << (hash & 31)
-      if ((seen & bit) !== 0 && repeats(b, first, start, nameEnd)) {
+      if ((seen & bit) !== 0 && (count > MAX_COMPARED || repeats(b, first, start, nameEnd))) {
         out.length = begin
         return this.fieldsMerged(b, first, end, out)
       }
@@ -158,21 +159,40 @@ export class Head {
     out.length--
   }
 
-  /** obs-fold: the line goes on with the value before it. */
-  private fold(b: Uint8Array, p: number, end: number, out: JsonWriter): number {
-    while (p < end && (b[p] === 32 || b[p] === 9)) p++
-    out.length--
-    const before = out.length
-    out.byte(32)
-    const next = this.value(b, p, end, out, 0, 0)
-    if (next < 0) out.length = before
-    return next
+  /** RFC 9112, 5.2: a value that goes on in the next line is read as if a space stood there. */
+  private fieldsUnfolded(b: Uint8Array, first: number, end: number, out: JsonWriter): number {
+    const unfolded = new Uint8Array(end - first + 2)
+    let length = 0
+    for (let p = first; ; ) {
+      const lineEnd = indexOf(b, 10, p, end)
+      if (lineEnd < 0) return -1
+      const last = lineEnd > p && b[lineEnd - 1] === 13 ? lineEnd - 1 : lineEnd
+      const isLast = last === p
+      if (b[p] === 32 || b[p] === 9) {
+        length -= 2
+        while (length > 0 && (unfolded[length - 1] === 32 || unfolded[length - 1] === 9)) length--
+        while (p < last && (b[p] === 32 || b[p] === 9)) p++
+        unfolded[length++] = 32
+      }
+      unfolded.set(b.subarray(p, last), length)
+      length += last - p
+      unfolded[length++] = 13
+      unfolded[length++] = 10
+      p = lineEnd + 1
+      if (!isLast) continue
+      const whole = new Head()
+      whole.fields(unfolded, 0, length, out)
+      this.adopt(whole)
+      return p
+    }
   }
 
   private fieldsMerged(b: Uint8Array, p: number, end: number, out: JsonWriter): number {
     const merged = new Map<string, { name: string; value: string }>()
     const lone = new Head()
-    for (;;) {
+    const first = p
+    for (let count = 0; ; count++) {
+      if (count > MAX_FIELDS) throw new Malformed(`expected at most ${MAX_FIELDS} fields`)
       const lineEnd = indexOf(b, 10, p, end)
       if (lineEnd < 0) return -1
       let last = lineEnd
@@ -186,24 +206,19 @@ export class Head {
         this.findType(out, before)
         return lineEnd + 1
       }
+      if (b[p] === 32 || b[p] === 9) return this.fieldsUnfolded(b, first, end, out)
       const scratch = out.length
       // One line as a head of its own: the same reading, its name and value are then joined with their like.
       const single = new Uint8Array(last - p + 4)
       single.set(b.subarray(p, last))
       single.set([13, 10, 13, 10], last - p)
-      if (b[p] === 32 || b[p] === 9) {
-        const previous = [...merged.values()].at(-1)
-        if (previous === undefined) throw new Malformed('expected a field name, found white space')
-        previous.value += ` ${Buffer.from(single).toString('latin1').trim()}`
-      } else {
-        lone.fields(single, 0, single.length, out)
-        const text = out.bytes.toString('utf8', scratch, out.length)
-        out.length = scratch
-        for (const [name, value] of Object.entries<string>(JSON.parse(text))) {
-          const known = merged.get(name.toLowerCase())
-          if (known === undefined) merged.set(name.toLowerCase(), { name, value })
-          else known.value += `,${value}`
-        }
+      lone.fields(single, 0, single.length, out)
+      const text = out.bytes.toString('utf8', scratch, out.length)
+      out.length = scratch
+      for (const [name, value] of Object.entries<string>(JSON.parse(text))) {
+        const known = merged.get(name.toLowerCase())
+        if (known === undefined) merged.set(name.toLowerCase(), { name, value })
+        else known.value += `,${value}`
       }
       p = lineEnd + 1
     }
@@ -218,11 +233,13 @@ export class Head {
     this.typeStart = this.typeEnd - found[1]!.length
   }
 
+  /** What was noted in a first pass is forgotten. */
   private adopt(other: Head): void {
     this.length = other.length
     this.chunked = other.chunked
     this.codings = other.codings
-    this.typeStart = -1
+    this.typeStart = other.typeStart
+    this.typeEnd = other.typeEnd
     this.upgrade = other.upgrade
     this.location = other.location
     this.cookies = other.cookies
