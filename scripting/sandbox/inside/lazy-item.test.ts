@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { isAscii } from 'node:buffer'
+import { types } from 'node:util'
 import type { Batch } from '../../../core/batch.ts'
 import type { Item } from '../../../core/item.ts'
 import { JsonWriter } from '../../../core/json-writer.ts'
@@ -127,6 +128,8 @@ const USES: Record<string, (data: any) => unknown> = {
   'arrays are used': d => [Array.isArray(d.protocol.ports), d.protocol.ports.map((p: string) => p.length)],
 }
 
+const { isProxy } = types
+
 describe('lazy items', () => {
   for (const [sent, columns] of Object.entries(COLUMNS)) {
     describe(sent, () => {
@@ -155,6 +158,21 @@ describe('lazy items', () => {
       assert.equal(item.elapsedTime, ITEMS[row]!.elapsedTime)
     }
     assert.deepEqual(fetched, [])
+  })
+
+  it('are parsed at once for a script that uses them whole', () => {
+    const { reader, source } = opened(ITEMS, COLUMNS['all sent']!)
+    const wholes = [1, 2].map(seq => {
+      const batch = reader.open(seq, ITEMS.length, '[["whole"]]', ...cut(COLUMNS['all sent']!, source, 0, ITEMS.length))
+      return ITEMS.map((_, row) => {
+        const item = reader.item(batch, row)
+        return [JSON.stringify(item), isProxy(item)]
+      })
+    })
+    assert.deepEqual(
+      wholes,
+      [true, false].map(lazy => ITEMS.map(item => [JSON.stringify(item), lazy])),
+    )
   })
 
   it('live on what they are handed when the host gives them up', () => {

@@ -81,6 +81,11 @@ export class ItemReader {
   readonly #root = new Field(0, [])
   #fields = 1
   readonly #layouts: Record<string, Layout | undefined> = create(null)
+  /** Items of the last batch, and how many of them were filled. */
+  #count = 0
+  filled = 0
+  /** The script used most items as a whole: plain objects then cost it less. */
+  #parsesAll = false
 
   /** `names`: the fields of every item. */
   constructor(fetch: Fetch, names: readonly string[]) {
@@ -90,6 +95,9 @@ export class ItemReader {
 
   /** `columns`: JSON text of the columns, each `[kind, ...path]`. */
   open(seq: number, count: number, columns: string, cells: string, texts: string, ascii: boolean): ItemBatch {
+    this.#parsesAll ||= this.#count > 0 && this.filled * 2 > this.#count
+    this.filled = 0
+    this.#count = count
     const layout = this.#layouts[columns] ?? this.#layout(columns)
     this.#layouts[columns] = layout
     return { seq, count, layout, cells: parse(cells), texts, ascii, fetched: null, lines: null }
@@ -111,6 +119,10 @@ export class ItemReader {
   item(batch: ItemBatch, row: number): object {
     const { columns, stride } = batch.layout
     const column = columns.length > 0 ? columns[0]! : -1
+    if (this.#parsesAll && column >= 0) {
+      const [start, end] = batch.cells[row * stride + column]
+      return parse(text(batch, start, end))
+    }
     return open(this, batch, row, this.#root, batch, column < 0 ? null : batch.cells[row * stride + column])
   }
 
@@ -301,6 +313,7 @@ class LazyObject implements ProxyHandler<Plain> {
     if (this.filled) return
     const source = this.start >= 0 ? parse(text(this.block!, this.start, this.end)) : this.whole(this.field)
     this.filled = true
+    if (this.field.id === 0) this.reader.filled++
     const kept = this.touched ? ownKeys(target) : NOTHING
     const values: Plain = create(null)
     for (const key of kept) {
