@@ -109,7 +109,7 @@ class Demo {
     // The shop opens when somebody watches.
     await once(run.stderr!, 'readable')
     const shop = this.start(process.execPath, [SHOP, String(LIVE_SECONDS)])
-    shop.stderr!.resume()
+    const complaints = array(lines(shop.stderr!))
     shop.stdout!.resume()
     void once(shop, 'exit').then(async () => {
       // What the shop did last is on its way through the kernel.
@@ -117,6 +117,8 @@ class Demo {
       run.kill('SIGINT')
     })
     await this.follow(run)
+    if (shop.exitCode)
+      this.say(`The shop could not stay open: ${(await complaints).find(line => /Error/.test(line))}`, 'yellow')
   }
 
   /** Shows what `run` prints: the table first, then what scripts and the summary say; and resolves with its exit code. */

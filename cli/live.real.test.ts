@@ -56,11 +56,12 @@ describe('run -i lo', function () {
   })
 
   it('sees what a Redis client asked and what redis-server answered', async function () {
-    const redis = await startRedis('127.0.0.1', 18479)
+    const port = await freePort()
+    const redis = await startRedis('127.0.0.1', port)
     if (redis === null) return this.skip()
     try {
-      const capture = await capturing(['--json', '--filter', 'tcp port 18479'])
-      const socket = connect(18479, '127.0.0.1').setEncoding('utf8')
+      const capture = await capturing(['--json', '--filter', `tcp port ${port}`])
+      const socket = connect(port, '127.0.0.1').setEncoding('utf8')
       await once(socket, 'connect')
       for (let i = 0; i < 50; i++) {
         socket.write(`*3\r\n$3\r\nSET\r\n$5\r\nkey${10 + i}\r\n$2\r\n${10 + i}\r\n`)
@@ -178,6 +179,15 @@ describe('run -i lo', function () {
     }
   }
 })
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
 
 async function* on(stream: NodeJS.ReadableStream): AsyncGenerator<[string]> {
   for (;;) yield (await once(stream, 'data')) as [string]

@@ -316,7 +316,10 @@ export async function startRedis(host: string, port: number): Promise<{ stop(): 
   // Its protected mode knows 127.0.0.1 and no other address of this machine.
   const options = ['--port', String(port), '--bind', host, '--save', '', '--appendonly', 'no', '--protected-mode', 'no']
   const server = spawn('redis-server', options, { stdio: 'ignore', cwd: '/' })
-  const failed = once(server, 'error').then(() => true)
+  // Not installed, or its port is taken: then what answers there is somebody else's.
+  const failed = Promise.race([once(server, 'error').catch(() => {}), once(server, 'exit').catch(() => {})]).then(
+    () => true,
+  )
   for (let attempt = 0; attempt < 50; attempt++) {
     if (await Promise.race([failed, pause(100, false)])) return null
     const socket = connect({ host, port })
