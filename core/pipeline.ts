@@ -153,7 +153,8 @@ export class Pipeline {
       c.forth.next = seq
       c.forth.begun = true
     }
-    connections.touch(c, packet.seconds, packet.nanoseconds)
+    // What comes late does not keep a closed connection: the next one between these ends may begin unseen.
+    if (c.life !== 'closed') connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     const peer = forth ? c.back : c.forth
     half.seen = true

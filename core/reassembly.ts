@@ -65,9 +65,15 @@ export class Reassembly {
   ): void {
     const ahead = (seq - half.next) | 0
     const peer = c.peer(half)
-    if (ahead > 0 || this.isTooSoon(peer, ack)) {
+    // Behind a hole, too, the first copy may be here already.
+    if (ahead > 0 || half.early !== null || this.isTooSoon(peer, ack)) {
       if (ahead < 0 && -ahead >= end - start) this.tally.skip('sent twice', end - start)
-      else this.hold(c, half, { seq, bytes: bytes.slice(start, end), missing, seconds, nanoseconds, ack }, ahead)
+      else {
+        // Not slice, which copies nothing where the source's buffer is a Buffer.
+        const copy = new Uint8Array(bytes.subarray(start, end))
+        this.hold(c, half, { seq, bytes: copy, missing, seconds, nanoseconds, ack }, ahead)
+        if (ahead <= 0) this.drain(c)
+      }
       return
     }
     if (ahead < 0) {
@@ -79,7 +85,7 @@ export class Reassembly {
     half.next = (half.next + end - start) | 0
     if (end > start) this.reader.bytes(c, half, bytes, start, end, seconds, nanoseconds, ack)
     if (missing > 0) this.lose(c, half, missing)
-    if (half.early !== null || peer.early !== null) this.drain(c)
+    if (peer.early !== null) this.drain(c)
   }
 
   /** The sender of these bytes had received bytes of `peer` that have not come here. */
