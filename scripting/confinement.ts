@@ -42,7 +42,7 @@ export async function command(): Promise<[program: string, args: string[]]> {
     '--disable-warning=ExperimentalWarning',
     ENTRY,
   ]
-  const prefix = [...(await ownNetwork()), ...(await noPrivileges())]
+  const prefix = (await Promise.all([ownNetwork(), noPrivileges()])).flat()
   const [program, ...args] = [...prefix, ...node]
   return [program!, args]
 }
@@ -67,8 +67,12 @@ async function noPrivileges(): Promise<string[]> {
 }
 
 async function works(program: string, args: string[]): Promise<boolean> {
-  const done = await run(program, [...args, '--', process.execPath, '--version'], { env: {} }).catch(() => null)
-  return done !== null
+  const idle = tool('true')
+  if (idle === null) return false
+  return run(program, [...args, '--', idle], { env: {} }).then(
+    () => true,
+    () => false,
+  )
 }
 
 function tool(name: string): string | null {

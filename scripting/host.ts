@@ -115,7 +115,7 @@ export class ScriptHost {
 
   static async start(settings: ScriptSettings): Promise<ScriptHost> {
     const helpers = await loadHelpers()
-    const host = new ScriptHost(settings, { ...LIMITS, ...settings.limits }, helpers, await assemble(helpers))
+    const host = new ScriptHost(settings, { ...LIMITS, ...settings.limits }, helpers, assemble(helpers))
     for (const { script } of host.#runs) {
       for (const hook of script.unserved)
         settings.console({

@@ -6,7 +6,7 @@ import type { Item } from '../../../core/item.ts'
 import { JsonWriter } from '../../../core/json-writer.ts'
 import { type Column, ColumnCutter, FIELDS } from '../../columns.ts'
 import { batchOf, httpItem } from '../../testing/items.ts'
-import { type ItemBatch, ItemReader } from './lazy-item.ts'
+import { type ItemBatch, type ItemReader, lazyItems } from './lazy-item.ts'
 
 const COLUMNS: Record<string, Column[]> = {
   'nothing sent': [],
@@ -202,7 +202,7 @@ function opened(
 ): { reader: ItemReader; batch: ItemBatch; source: Batch; fetched: string[] } {
   const source = batchOf(items)
   const fetched: string[] = []
-  const reader = new ItemReader((_seq, row, path, whole) => {
+  const reader = new (lazyItems())((_seq, row, path, whole) => {
     fetched.push(path)
     const column: Column = { path: JSON.parse(path), kind: whole ? 'whole' : 'value', large: true }
     const everyRow = !whole

@@ -2,7 +2,7 @@
  * The part of the sandbox that runs inside a script's isolate: makes its globals, calls its hooks, catches what they
  * throw. A script may break it, and then has broken only itself: nothing that others rely on is decided here.
  */
-import { type Fetch, type ItemBatch, ItemReader } from './lazy-item.ts'
+import type { Fetch, ItemBatch, ItemReaders } from './lazy-item.ts'
 
 /** What the process around the isolate does for it. */
 export interface Bridge {
@@ -66,15 +66,17 @@ export interface Inside {
   loadFailed(error: unknown): void
 }
 
-/** Quick calls between two looks at the clock, which costs as much as a small hook. */
-const STRIDE = 8
-
+/** Travels into the isolate as text: uses nothing from around it. */
 export function start(
+  ItemReader: ItemReaders,
   bridge: Bridge,
   settings: Settings,
   openers: Record<string, (bridge: HelperBridge) => unknown>,
   collect: () => void,
 ): Inside {
+  /** Quick calls between two looks at the clock, which costs as much as a small hook. */
+  const STRIDE = 8
+
   const { parse, stringify } = JSON
   const { now } = Date
   const { defineProperty, create } = Object
