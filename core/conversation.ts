@@ -7,6 +7,7 @@
  * is `exact`: only an answer that begins at the very byte the request acknowledged belongs to it. A client that does
  * not wait for answers (`pipelined`) may have others under way, so there nothing is believed before a silence.
  */
+import { BufferPool } from './buffer-pool.ts'
 import type { Connection, Half } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from './dissector.ts'
@@ -68,6 +69,7 @@ export class Conversation implements Reader {
       keep,
       awaited: undefined,
       out: new JsonWriter(65_536),
+      buffers: new BufferPool(),
     }
   }
 
@@ -127,11 +129,14 @@ export class Conversation implements Reader {
     }
     c.midstream = true
     this.unsync(c, half)
+    const peer = c.peer(half)
+    if (peer.begun) half.doubted = peer.next
     if (c.dissector === null) return
-    if (half === c.client) half.doubted = c.peer(half).next
-    else {
-      if (c.pipelined) this.abandon(c, MISSED)
-      else for (const request of c.waiting?.queue ?? []) request.exact = true
+    if (half !== c.client) {
+      if (c.pipelined) {
+        this.abandon(c, MISSED)
+        peer.exact = true
+      } else for (const request of c.waiting?.queue ?? []) request.exact = true
     }
     c.state = c.dissector.open?.()
   }
@@ -463,15 +468,14 @@ export class Conversation implements Reader {
         }
       }
       if (half.exact) {
-        if (half.doubted !== null && ((request.ack - half.doubted) | 0) <= 0) {
+        const tooEarly = half.doubted !== null && ((request.ack - half.doubted) | 0) <= 0
+        if (tooEarly || (c.pipelined && !this.isQuiet(c))) {
+          // Its answer is still to come, before that of any request sent from the same place.
+          half.doubted = request.ack
           this.writeAlone(c, request, MISSED)
           return
         }
         half.doubted = null
-        if (c.pipelined && this.seconds - Math.max(half.lastSeconds, c.peer(half).lastSeconds) < QUIET) {
-          this.writeAlone(c, request, MISSED)
-          return
-        }
         half.exact = false
         request.exact = true
       }
@@ -500,6 +504,10 @@ export class Conversation implements Reader {
     const weight = weightOf(request)
     waiting.bytes -= weight
     this.held -= weight
+  }
+
+  private isQuiet(c: Connection): boolean {
+    return this.seconds - Math.max(c.forth.lastSeconds, c.back.lastSeconds) >= QUIET
   }
 
   /** Sent although the answer to the request before it had not come: everything the client had seen, we have seen. */

@@ -5,6 +5,7 @@
  * The author never checks a length (the cursor does), keeps a buffer, matches an answer, knows an address, reads a
  * clock, logs or catches.
  */
+import type { BufferPool } from './buffer-pool.ts'
 import type { Cursor } from './cursor.ts'
 import type { Item, ItemError, Json } from './item.ts'
 import type { JsonWriter, Written } from './json-writer.ts'
@@ -87,6 +88,8 @@ export interface Context<State = unknown> {
   awaited: unknown
   /** An empty writer for whoever writes the body's text himself; empty again at the next `read`. */
   out: JsonWriter
+  /** For bytes that must outlive a `read`. */
+  buffers: BufferPool
 }
 
 export interface Message {

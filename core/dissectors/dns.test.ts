@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
+import { BufferPool } from '../buffer-pool.ts'
 import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Context, Message, Side, Transport } from '../dissector.ts'
 import type { Json } from '../item.ts'
@@ -421,6 +422,7 @@ function context(from: Side, transport: Transport, port: number): Context<Transf
     hinted,
     keep: 0,
     awaited: undefined,
+    buffers: new BufferPool(),
     out: new JsonWriter(0),
   }
 }

@@ -363,7 +363,7 @@ function withBody(
     return message(ctx, written, head, method, status, version, null)
   }
   at.position = headEnd
-  const body = new Body(framing, head.length, ctx.keep)
+  const body = new Body(framing, head.length, ctx.keep, ctx.buffers)
   const ended = body.read(at)
   if (ended) return finish(ctx, { head, text: NOTHING, body, headSize, method, status, version }, null)
   at.commit(
@@ -418,6 +418,7 @@ function finish(ctx: Context<State>, pending: Pending, error: ItemError | null):
     status,
     ctx.keep > 0,
   )
+  body.release()
   if (error === null && body.missing > 0)
     error = { type: 'dissection', msg: `${body.missing} bytes of the body are missing from the capture` }
   return message(ctx, written, head, method, status, version, error)

@@ -1,5 +1,6 @@
 /** Redis: what is read from bytes, however they are cut, and which answer belongs to which command. */
 import assert from 'node:assert/strict'
+import { BufferPool } from '../buffer-pool.ts'
 import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Context, Message, Side } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
@@ -710,6 +711,7 @@ function context(keep: number): Context<State> {
     hinted: true,
     keep,
     awaited: undefined,
+    buffers: new BufferPool(),
     out: new JsonWriter(64),
   }
 }

@@ -4,6 +4,7 @@
  *   chunk = size-in-hex [ ";" extensions ] CRLF data CRLF      last: "0" CRLF trailers CRLF
  */
 import { brotliDecompressSync, constants, gunzipSync, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib'
+import type { BufferPool } from '../../buffer-pool.ts'
 import { type Cursor, indexOf, Malformed } from '../../cursor.ts'
 import { constant, JsonWriter } from '../../json-writer.ts'
 import { Head } from './head.ts'
@@ -29,14 +30,16 @@ export class Body {
   missing = 0
   trailers: string | null = null
   private stage: 'size' | 'data' | 'after-data' | 'trailers' = 'size'
-  private kept = NOTHING
+  private kept: Buffer = NOTHING
   private keptLength = 0
   private readonly keep: number
+  private readonly pool: BufferPool
 
-  constructor(framing: Framing, length: number, keep: number) {
+  constructor(framing: Framing, length: number, keep: number, pool: BufferPool) {
     this.framing = framing
     this.remaining = framing === 'length' ? length : 0
     this.keep = keep
+    this.pool = pool
   }
 
   /** Memory in use. */
@@ -46,6 +49,12 @@ export class Body {
 
   get content(): Uint8Array {
     return this.kept.subarray(0, this.keptLength)
+  }
+
+  /** Its bytes have been written elsewhere: `content` is gone. */
+  release(): void {
+    if (this.kept !== NOTHING) this.pool.give(this.kept)
+    this.kept = NOTHING
   }
 
   /** Bytes were left out of `content`, at its end or where packets are missing. */
@@ -102,8 +111,9 @@ export class Body {
       if (this.keptLength + wanted > this.kept.length) {
         const expected =
           this.framing === 'length' && this.keptLength === 0 ? Math.min(this.remaining, this.keep, 65_536) : 0
-        const larger = new Uint8Array(Math.min(this.keep, Math.max(expected, (this.keptLength + wanted) * 2)))
-        larger.set(this.kept.subarray(0, this.keptLength))
+        const larger = this.pool.take(Math.max(expected, this.keptLength + wanted))
+        this.kept.copy(larger, 0, 0, this.keptLength)
+        this.release()
         this.kept = larger
       }
       this.kept.set(at.bytes.subarray(at.position, at.position + wanted), this.keptLength)
@@ -133,7 +143,7 @@ export class Body {
   }
 }
 
-const NOTHING = new Uint8Array(0)
+const NOTHING = Buffer.alloc(0)
 
 /** As Cursor.lineEnd, with -1 in place of a throw: chunks are too many for exceptions. */
 function lineEnd(at: Cursor, limit: number): number {
