@@ -128,15 +128,15 @@ export class Conversation implements Reader {
       return
     }
     c.midstream = true
+    if (half === c.client && half.held === null && progress === null)
+      for (const request of c.waiting?.queue ?? []) request.followed = true
     this.unsync(c, half)
     const peer = c.peer(half)
     if (peer.begun) half.doubted = peer.next
     if (c.dissector === null) return
     if (half !== c.client) {
-      if (c.pipelined) {
-        this.abandon(c, MISSED)
-        peer.exact = true
-      } else for (const request of c.waiting?.queue ?? []) request.exact = true
+      if (c.pipelined) this.doubt(c)
+      else for (const request of c.waiting?.queue ?? []) request.exact = true
     }
     c.state = c.dissector.open?.()
   }
@@ -319,6 +319,7 @@ export class Conversation implements Reader {
     for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start)) {
       this.settle(waiting, lost)
       this.writeAlone(c, lost, MISSED)
+      if (c.pipelined) this.doubt(c)
     }
     half.answering = waiting.next(start)
     return half.answering
@@ -450,6 +451,7 @@ export class Conversation implements Reader {
       version: message.version,
       failed: message.failed === true,
       error: message.error ?? null,
+      followed: false,
       answers: 0,
     }
     if (alone) {
@@ -469,9 +471,11 @@ export class Conversation implements Reader {
       }
       if (half.exact) {
         const tooEarly = half.doubted !== null && ((request.ack - half.doubted) | 0) <= 0
-        if (tooEarly || (c.pipelined && !this.isQuiet(c))) {
+        // The lost one had no answer yet: this client does not wait.
+        if (tooEarly) c.pipelined = true
+        if (c.pipelined && (tooEarly || !this.isQuiet(c))) {
           // Its answer is still to come, before that of any request sent from the same place.
-          half.doubted = request.ack
+          if (!tooEarly) half.doubted = request.ack
           this.writeAlone(c, request, MISSED)
           return
         }
@@ -507,7 +511,7 @@ export class Conversation implements Reader {
   }
 
   private isQuiet(c: Connection): boolean {
-    return this.seconds - Math.max(c.forth.lastSeconds, c.back.lastSeconds) >= QUIET
+    return this.seconds - Math.max(c.forth.lastSeconds, c.back.lastSeconds) > QUIET
   }
 
   /** Sent although the answer to the request before it had not come: everything the client had seen, we have seen. */
@@ -531,6 +535,11 @@ export class Conversation implements Reader {
     if (request !== null) {
       request.answers++
       this.writePair(c, request, answer, error, this.seconds, this.nanoseconds)
+      if (!keyed && !more && request.followed && c.waiting!.queue[0]?.followed !== true) {
+        // What was lost behind the request did not wait for this answer.
+        c.pipelined = true
+        this.doubt(c)
+      } else if (!keyed && c.waiting!.count === 0 && !c.peer(half).exact) c.pipelined = false
       return
     }
     const client = c.peer(half)
@@ -597,6 +606,12 @@ export class Conversation implements Reader {
       this.settle(c.waiting, request)
       this.writeAlone(c, request, error)
     }
+  }
+
+  /** Whose answers are under way is not known any more. */
+  private doubt(c: Connection): void {
+    this.abandon(c, MISSED)
+    c.client!.exact = true
   }
 
   /** The dissector's last word on a side that ended within a message. */
@@ -692,7 +707,12 @@ export class Conversation implements Reader {
       if (answer === 'no' || (answer === 'more' && end - start < MAX_PROBED)) return answer
     }
     half.synced = true
-    if (server) for (const request of c.waiting?.queue ?? []) request.exact = true
+    if (server)
+      for (const request of c.waiting?.queue ?? []) {
+        request.exact = true
+        // Those sent behind it are answered behind it.
+        if (c.pipelined) break
+      }
     return 'yes'
   }
 

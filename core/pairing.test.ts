@@ -100,6 +100,7 @@ function request(name: string, ack: number): Request {
     memo: undefined,
     ack,
     exact: false,
+    followed: false,
     version: undefined,
     failed: false,
     error: null,

@@ -24,6 +24,8 @@ export interface Request {
   ack: number
   /** Sent after bytes were lost: how many answers are still under way is not known. */
   exact: boolean
+  /** Bytes that the client sent next were lost, perhaps another request. */
+  followed: boolean
   version: string | undefined
   failed: boolean
   error: ItemError | null
