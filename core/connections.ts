@@ -128,6 +128,8 @@ export class Connection {
   early: Early | null = null
   /** The client has sent a request before it had the answer to the one before. */
   pipelined = false
+  /** Answers in a row that the client has waited for since. */
+  waited = 0
   reset: Side | null = null
   items = 0
   /** JSON text that all items of the connection share: the beginning of their ids, and the fields up to the time. */

@@ -36,6 +36,8 @@ const MAX_REREAD = 1 << 20
 const MOST_REREAD = 64 << 20
 /** Seconds of silence after which a client that does not wait for answers can have none under way. */
 const QUIET = 1
+/** A client that has waited for so many answers in a row is taken for one that waits. */
+const LOCKSTEP = 4
 
 const CLIENT: readonly Side[] = ['client']
 const SERVER: readonly Side[] = ['server']
@@ -460,14 +462,12 @@ export class Conversation implements Reader {
     }
     c.waiting ??= new Waiting()
     const { waiting } = c
+    if (waiting.count > 0) c.waited = 0
     if (c.transport === 'tcp' && c.dissector!.keyed !== true) {
       if (!c.pipelined && waiting.count > 0 && this.sentAhead(c, waiting, request)) {
         c.pipelined = true
         // Then there may have been others before the first one that we know of.
-        if (waiting.queue.some(other => other.exact)) {
-          this.abandon(c, MISSED)
-          half.exact = true
-        }
+        if (waiting.queue.some(other => other.exact)) this.doubt(c)
       }
       if (half.exact) {
         const tooEarly = half.doubted !== null && ((request.ack - half.doubted) | 0) <= 0
@@ -539,7 +539,10 @@ export class Conversation implements Reader {
         // What was lost behind the request did not wait for this answer.
         c.pipelined = true
         this.doubt(c)
-      } else if (!keyed && c.waiting!.count === 0 && !c.peer(half).exact) c.pipelined = false
+      } else if (c.pipelined && !keyed && c.waiting!.count === 0 && !c.peer(half).exact) {
+        // As a handshake ends that was sent at once.
+        if (++c.waited >= LOCKSTEP) c.pipelined = false
+      }
       return
     }
     const client = c.peer(half)
@@ -610,8 +613,11 @@ export class Conversation implements Reader {
 
   /** Whose answers are under way is not known any more. */
   private doubt(c: Connection): void {
+    const client = c.client!
+    client.exact = true
+    const last = c.waiting?.queue.at(-1)
+    if (last !== undefined) client.doubted = last.ack
     this.abandon(c, MISSED)
-    c.client!.exact = true
   }
 
   /** The dissector's last word on a side that ended within a message. */
@@ -685,7 +691,7 @@ export class Conversation implements Reader {
   private restart(c: Connection): void {
     this.unsync(c, c.forth)
     this.unsync(c, c.back)
-    this.abandon(c, MISSED)
+    this.doubt(c)
     c.state = c.dissector?.open?.()
   }
 
