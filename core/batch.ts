@@ -16,7 +16,7 @@ export const RESPONSE_BODY_START = 6
 export const RESPONSE_BODY_END = 7
 
 export interface Batch {
-  /** UTF-8. Belongs to whoever made the batch and is overwritten when the call that handed it over returns. */
+  /** UTF-8. Overwritten when the call that handed it over returns, unless that call keeps the batch. */
   bytes: Uint8Array
   /** Bytes in use. */
   length: number
@@ -26,4 +26,8 @@ export interface Batch {
   starts: Int32Array
   /** `SPANS` numbers an item. */
   spans: Int32Array
+  /** Within the call that hands the batch over: it stays as it is until `free`. */
+  keep(): void
+  /** Whoever kept it is done with it. */
+  free(): void
 }

@@ -21,6 +21,10 @@ import type { Request } from './pairing.ts'
 /** A batch is handed over when it holds this many bytes or items: small enough to stay in the processor's cache. */
 const BATCH_BYTES = 262_144
 const BATCH_ITEMS = 256
+/** Room for the item that goes beyond; a larger one makes its own. */
+const SLACK = 65_536
+/** Batches that were kept and given back, and wait to be written again. */
+const MAX_SPARE = 256
 
 const ID = constant('{"id":"')
 const INDEX = constant('","index":')
@@ -49,10 +53,44 @@ export interface Answer {
   version: string | undefined
 }
 
+/** A batch that is being written, or was. */
+class Sheet implements Batch {
+  readonly out = new JsonWriter(BATCH_BYTES + SLACK)
+  readonly starts = new Int32Array(BATCH_ITEMS + 1)
+  readonly spans = new Int32Array(BATCH_ITEMS * SPANS)
+  bytes: Uint8Array = this.out.bytes
+  length = 0
+  count = 0
+  kept = false
+  private readonly home: Sheet[]
+
+  constructor(home: Sheet[]) {
+    this.home = home
+  }
+
+  close(count: number): void {
+    this.bytes = this.out.bytes
+    this.length = this.out.length
+    this.count = count
+    this.starts[count] = this.length
+  }
+
+  keep(): void {
+    this.kept = true
+  }
+
+  free(): void {
+    this.kept = false
+    if (this.home.length < MAX_SPARE) this.home.push(this)
+  }
+}
+
 export class ItemWriter {
-  private readonly out = new JsonWriter(BATCH_BYTES * 2)
-  private readonly starts = new Int32Array(BATCH_ITEMS + 1)
-  private readonly spans = new Int32Array(BATCH_ITEMS * SPANS)
+  private readonly spare: Sheet[] = []
+  private sheet = new Sheet(this.spare)
+  private out = this.sheet.out
+  private starts = this.sheet.starts
+  private spans = this.sheet.spans
   private count = 0
   private readonly sink: (batch: Batch) => void
   private readonly worker: string
@@ -71,11 +109,17 @@ export class ItemWriter {
   /** Hands over what has been written. */
   flush(): void {
     if (this.count === 0) return
-    const { out, starts, spans, count } = this
-    starts[count] = out.length
-    this.sink({ bytes: out.bytes, length: out.length, count, starts, spans })
-    out.length = 0
+    const { sheet } = this
+    sheet.close(this.count)
     this.count = 0
+    this.sink(sheet)
+    if (sheet.kept) {
+      this.sheet = this.spare.pop() ?? new Sheet(this.spare)
+      this.out = this.sheet.out
+      this.starts = this.sheet.starts
+      this.spans = this.sheet.spans
+    }
+    this.out.length = 0
   }
 
   /** Something that is neither a request nor an answer. */

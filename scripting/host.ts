@@ -147,18 +147,15 @@ export class ScriptHost {
     return this.#process!.pid
   }
 
-  /** The batch is copied. Wait for the promise, if there is one, before handing over more. */
+  /** What is needed of the batch is copied or kept. Wait for the promise, if there is one, before handing over more. */
   items(batch: Batch): undefined | Promise<void> {
     const to = this.#runs.filter(run => run.wantsItems).map(run => run.number)
     if (to.length === 0) return
     this.#items += batch.count
-    for (let next = 0; next < batch.count; ) {
-      const from = next
-      next = this.#shelf.add(batch, from)
-      // While the bytes are still warm from being written.
-      for (let i = from; i < next; i++) this.#cutter.cut(batch, i, this.#openCells, this.#openTexts)
-      if (next < batch.count) this.#flush()
-    }
+    if (!this.#shelf.fits(batch)) this.#flush()
+    this.#shelf.add(batch)
+    // While the bytes are still warm from being written.
+    for (let i = 0; i < batch.count; i++) this.#cutter.cut(batch, i, this.#openCells, this.#openTexts)
     this.#linger ??= setTimeout(() => this.#flush(), this.#limits.lingerMs)
     return this.#room()
   }
@@ -210,9 +207,9 @@ export class ScriptHost {
 
   #deliver(sheaf: Sheaf): void {
     if (!this.#isReady || sheaf.waiting.size === 0) return
-    const { seq, count, items, packets } = sheaf
-    if (items === null) this.#process!.send({ type: 'packets', seq, count, to: [...sheaf.waiting] }, packets!)
-    else this.#send(sheaf, ...this.#cut(new ColumnCutter(this.#reading.columns), items, 0, count))
+    const { seq, count, packets } = sheaf
+    if (packets !== null) this.#process!.send({ type: 'packets', seq, count, to: [...sheaf.waiting] }, packets)
+    else this.#send(sheaf, ...this.#cutAll(new ColumnCutter(this.#reading.columns), sheaf))
   }
 
   #send(sheaf: Sheaf, cells: Uint8Array, texts: Uint8Array): void {
@@ -227,12 +224,16 @@ export class ScriptHost {
   }
 
   /** Valid until the next cut. */
-  #cut(cutter: ColumnCutter, batch: Batch, from: number, to: number): [cells: Uint8Array, texts: Uint8Array] {
-    const cells = this.#cells
-    const texts = this.#texts
-    cells.length = texts.length = 0
-    for (let i = from; i < to; i++) cutter.cut(batch, i, cells, texts)
-    return closed(cells, texts)
+  #cutAll(cutter: ColumnCutter, sheaf: Sheaf): [cells: Uint8Array, texts: Uint8Array] {
+    this.#cells.length = this.#texts.length = 0
+    for (const part of sheaf.parts) for (let i = 0; i < part.count; i++) cutter.cut(part, i, this.#cells, this.#texts)
+    return closed(this.#cells, this.#texts)
+  }
+
+  #cutOne(cutter: ColumnCutter, batch: Batch, index: number): [cells: Uint8Array, texts: Uint8Array] {
+    this.#cells.length = this.#texts.length = 0
+    cutter.cut(batch, index, this.#cells, this.#texts)
+    return closed(this.#cells, this.#texts)
   }
 
   #room(): undefined | Promise<void> {
@@ -292,11 +293,11 @@ export class ScriptHost {
   }
 
   #keep(script: number, seq: number): void {
-    const batch = this.#shelf.get(seq)?.items
-    if (batch == null) return
-    const starts = JSON.stringify([...batch.starts.subarray(0, batch.count + 1)])
+    const sheaf = this.#shelf.get(seq)
+    if (sheaf === undefined) return
+    const [bytes, starts] = sheaf.text()
     this.#settling.get(script)?.keeping.add(seq)
-    this.#process!.send({ type: 'keep', script, seq, starts }, batch.bytes.subarray(0, batch.length))
+    this.#process!.send({ type: 'keep', script, seq, starts: JSON.stringify(starts) }, bytes)
   }
 
   // ---- what the sandbox says
@@ -371,7 +372,7 @@ export class ScriptHost {
   #seen(run: Run, seq: number, rows: number): void {
     const sheaf = this.#shelf.get(seq)
     if (sheaf === undefined || !sheaf.waiting.delete(run.number)) return
-    if (sheaf.items === null) {
+    if (sheaf.packets !== null) {
       run.packetsSeen += Math.min(rows || 0, sheaf.count)
       if (sheaf.waiting.size === 0) this.#shelf.drop(sheaf)
     } else run.itemsSeen += Math.min(rows || 0, sheaf.count)
@@ -382,18 +383,19 @@ export class ScriptHost {
   }
 
   #fetch(run: Run, call: number, seq: number, row: number, path: string[], whole: boolean): void {
-    const batch = this.#shelf.get(seq)?.items
-    if (batch == null || !(row >= 0 && row < batch.count)) {
+    const sheaf = this.#shelf.get(seq)
+    const found = sheaf?.find(row) ?? null
+    if (sheaf === undefined || found === null) {
       this.#process!.send({ type: 'refused', call, error: `item ${row} of batch ${seq} is no longer held` })
       return
     }
     const one: Column = { path, kind: whole ? 'whole' : 'value', large: true }
-    let [cells, texts] = this.#cut(new ColumnCutter([one]), batch, row, row + 1)
+    let [cells, texts] = this.#cutOne(new ColumnCutter([one]), ...found)
     const kind =
       !whole && cells.length === MARK.length && MARK.every((byte, i) => cells[i] === byte) ? 'object' : one.kind
     const everyRow = this.#reading.ask(path, kind, cells.length - 1 + texts.length, this.#items)
     const column = everyRow ? (this.#reading.column(path) ?? one) : one
-    if (everyRow) [cells, texts] = this.#cut(new ColumnCutter([column]), batch, 0, batch.count)
+    if (everyRow) [cells, texts] = this.#cutAll(new ColumnCutter([column]), sheaf)
     run.ticks = 0
     this.#process!.send({ type: 'fetched', call, everyRow, kind: column.kind, cells: cells.length }, cells, texts)
   }

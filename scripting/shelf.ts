@@ -1,25 +1,56 @@
 /**
- * What was handed over and is not yet done with: sheaves of items (copies of the caller's batches, put together) and of
- * packets, each with the scripts that still have to see it. Items stay after that until no script keeps one of them.
+ * What was handed over and is not yet done with: sheaves of items and of packets, each with the scripts that still have
+ * to see it. Items stay after that until no script keeps one of them.
  */
-import { type Batch, REQUEST_START, RESPONSE_BODY_END, SPANS } from '../core/batch.ts'
+import { type Batch, SPANS } from '../core/batch.ts'
 
-export interface Sheaf {
-  seq: number
-  /** null for packets. */
-  items: Batch | null
-  packets: Uint8Array | null
-  count: number
+/** Smaller batches are copied: what a live capture brings in a tenth of a second must not keep a whole buffer. */
+const WORTH_KEEPING = 65_536
+
+/** Items or packets that travel to the sandbox together. */
+export class Sheaf {
+  readonly seq: number
+  /** Items; empty for packets. */
+  readonly parts: Batch[] = []
+  readonly packets: Uint8Array | null
   /** Scripts that have not seen it. */
-  waiting: Set<number>
+  readonly waiting = new Set<number>()
+  count = 0
+  /** Bytes of memory. */
+  size = 0
+
+  constructor(seq: number, packets: Uint8Array | null) {
+    this.seq = seq
+    this.packets = packets
+  }
+
+  /** The batch that holds an item, and its number in there. */
+  find(row: number): [batch: Batch, index: number] | null {
+    if (!(row >= 0)) return null
+    for (const part of this.parts) {
+      if (row < part.count) return [part, row]
+      row -= part.count
+    }
+    return null
+  }
+
+  /** The lines of all items, and where each begins. */
+  text(): [bytes: Uint8Array, starts: number[]] {
+    const starts = [0]
+    let before = 0
+    for (const part of this.parts) {
+      for (let i = 1; i <= part.count; i++) starts.push(before + part.starts[i]!)
+      before += part.length
+    }
+    return [Buffer.concat(this.parts.map(part => part.bytes.subarray(0, part.length))), starts]
+  }
 }
 
 export class Shelf {
   readonly #sheafItems: number
   readonly #sheafBytes: number
   readonly #sheaves = new Map<number, Sheaf>()
-  readonly #spare: Batch[] = []
-  #open: Batch | null = null
+  #open: Sheaf | null = null
   #seq = 0
   /** Bytes of all sheaves that are held, the open one included. */
   held = 0
@@ -37,70 +68,61 @@ export class Shelf {
     return this.#sheaves.get(seq)
   }
 
-  /** Copies items from number `from` on into the open sheaf; returns the first that found no room. */
-  add(batch: Batch, from: number): number {
-    const first = batch.starts[from]!
-    this.#open ??= this.#empty(batch.starts[from + 1]! - first)
+  /** Has the open sheaf room for these items? */
+  fits(batch: Batch): boolean {
     const open = this.#open
-    const shift = open.length - first
-    let to = from
-    while (to < batch.count && open.count + to - from < this.#sheafItems) {
-      if (batch.starts[to + 1]! + shift > open.bytes.length) break
-      to++
-    }
-    if (to === from) return from
-    open.bytes.set(batch.bytes.subarray(first, batch.starts[to]), open.length)
-    let at = open.count
-    for (let i = from; i < to; i++) {
-      open.starts[++at] = batch.starts[i + 1]! + shift
-      for (let s = REQUEST_START; s <= RESPONSE_BODY_END; s++) {
-        const place = batch.spans[i * SPANS + s]!
-        open.spans[(at - 1) * SPANS + s] = place < 0 ? place : place + shift
-      }
-    }
-    open.count = at
-    this.held += open.starts[at]! - open.length
-    open.length = open.starts[at]!
-    return to
+    if (open === null) return true
+    return open.count + batch.count <= this.#sheafItems && open.size + batch.bytes.length <= this.#sheafBytes
+  }
+
+  /** Puts the items into the open sheaf: a full batch is kept as it is, a small one copied. */
+  add(batch: Batch): void {
+    let part = batch
+    if (batch.length >= WORTH_KEEPING) batch.keep()
+    else part = copyOf(batch)
+    this.#open ??= new Sheaf(++this.#seq, null)
+    this.#open.parts.push(part)
+    this.#open.count += part.count
+    this.#open.size += part.bytes.length
+    this.held += part.bytes.length
   }
 
   /** The open sheaf, closed; null when it holds nothing. */
   closeItems(to: Iterable<number>): Sheaf | null {
-    const items = this.#open
-    if (items === null || items.count === 0) return null
+    const sheaf = this.#open
     this.#open = null
-    return this.#put({ seq: ++this.#seq, items, packets: null, count: items.count, waiting: new Set(to) })
+    return sheaf === null ? null : this.#put(sheaf, to)
   }
 
   putPackets(count: number, packets: Uint8Array, to: Iterable<number>): Sheaf {
-    this.held += packets.length
-    return this.#put({ seq: ++this.#seq, items: null, packets, count, waiting: new Set(to) })
+    const sheaf = new Sheaf(++this.#seq, packets)
+    sheaf.count = count
+    sheaf.size = packets.length
+    this.held += sheaf.size
+    return this.#put(sheaf, to)
   }
 
   drop(sheaf: Sheaf): void {
     if (!this.#sheaves.delete(sheaf.seq)) return
-    this.held -= sheaf.packets?.length ?? sheaf.items!.length
-    if (sheaf.items !== null && sheaf.items.bytes.length === this.#sheafBytes) this.#spare.push(sheaf.items)
+    this.held -= sheaf.size
+    for (const part of sheaf.parts) part.free()
   }
 
-  #put(sheaf: Sheaf): Sheaf {
+  #put(sheaf: Sheaf, to: Iterable<number>): Sheaf {
+    for (const script of to) sheaf.waiting.add(script)
     this.#sheaves.set(sheaf.seq, sheaf)
     return sheaf
   }
+}
 
-  /** Memory is used again: fresh pages cost as much as the copy. */
-  #empty(least: number): Batch {
-    const spare = least <= this.#sheafBytes ? this.#spare.pop() : undefined
-    if (spare !== undefined) {
-      spare.length = spare.count = 0
-      return spare
-    }
-    return {
-      bytes: new Uint8Array(Math.max(least, this.#sheafBytes)),
-      length: 0,
-      count: 0,
-      starts: new Int32Array(this.#sheafItems + 1),
-      spans: new Int32Array(this.#sheafItems * SPANS),
-    }
+function copyOf({ bytes, length, count, starts, spans }: Batch): Batch {
+  return {
+    bytes: bytes.slice(0, length),
+    length,
+    count,
+    starts: starts.slice(0, count + 1),
+    spans: spans.slice(0, count * SPANS),
+    keep() {},
+    free() {},
   }
 }

@@ -83,7 +83,7 @@ export function batchOf(items: readonly object[]): Batch {
     return line
   })
   const bytes = Buffer.concat(lines)
-  return { bytes, length: bytes.length, count: items.length, starts, spans }
+  return { bytes, length: bytes.length, count: items.length, starts, spans, keep() {}, free() {} }
 }
 
 function lineOf(item: Item): [line: Buffer, places: number[]] {
