@@ -99,11 +99,11 @@ export class ScriptIsolate {
   /** Throws `Lost`. */
   async call<Name extends keyof Inside>(name: Name, args: unknown[]): Promise<string> {
     const timeout = this.#limits.callMs + SLICE_MS
+    const sent = args.map(one =>
+      one instanceof ArrayBuffer ? new ivm.ExternalCopy(one).copyInto({ release: true }) : one,
+    )
     try {
-      return (await this.#calls[name]!.apply(undefined, args as string[], {
-        timeout,
-        arguments: { copy: true },
-      })) as string
+      return (await this.#calls[name]!.apply(undefined, sent as string[], { timeout })) as string
     } catch (error) {
       throw this.#lost(error, this.#limits.callMs) ?? error
     }
