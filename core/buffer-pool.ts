@@ -3,7 +3,7 @@
  * each time, they cost more in garbage collections than in copies.
  */
 
-/** Sizes are powers of two between these; what is larger is rare and not kept. */
+/** Sizes are powers of two between these; what is larger is rare and not kept, but grows by doubling too. */
 const SMALLEST = 12
 const LARGEST = 20
 /** Bytes that lie idle at most, over all sizes. */
@@ -16,7 +16,7 @@ export class BufferPool {
   /** A buffer of at least `size` bytes with somebody else's old bytes in it. */
   take(size: number): Buffer {
     const power = powerFor(size)
-    if (power > LARGEST) return Buffer.allocUnsafeSlow(size)
+    if (power > LARGEST) return Buffer.allocUnsafeSlow(2 ** power)
     const found = this.idle[power]!.pop()
     if (found === undefined) return Buffer.allocUnsafeSlow(1 << power)
     this.idleBytes -= found.length

@@ -410,6 +410,7 @@ describe('conversation', () => {
       const d = new Dialogue().open()
       const all = Array.from({ length: MAX_WAITING + 200 }, (_, i) => `?${i}\n`).join('')
       for (let i = 0; i < all.length; i += 1001) d.ask(all.slice(i, i + 1001))
+      d.tell('!0\n')
       d.wait(3000).ask('?last\n')
       d.tell('!last\n')
       const { items, tally } = read(d)

@@ -59,7 +59,8 @@ export function parseCookies(lines: readonly string[]): Record<string, string> {
   for (const line of lines)
     for (const part of line.split(';', MAX_PARAMETERS)) {
       const equals = part.indexOf('=')
-      if (equals > 0) found[part.slice(0, equals).trim()] = part.slice(equals + 1).trim()
+      const name = part.slice(0, Math.max(0, equals)).trim()
+      if (name !== '') found[name] = part.slice(equals + 1).trim()
     }
   return found
 }
