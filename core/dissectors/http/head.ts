@@ -262,10 +262,10 @@ export class Head {
         if (nameLength === 7) this.upgrade = latin1(b, start, end).toLowerCase()
         break
       case COOKIE:
-        if (nameLength === 6) (this.cookies ??= []).push(latin1(b, start, end))
+        if (nameLength === 6) this.cookies = appended(this.cookies, latin1(b, start, end))
         break
       case SET_COOKIE:
-        if (nameLength === 10) (this.setCookies ??= []).push(latin1(b, start, end))
+        if (nameLength === 10) this.setCookies = appended(this.setCookies, latin1(b, start, end))
         break
       case LOCATION:
         if (nameLength === 8) this.location = latin1(b, start, end)
@@ -301,7 +301,7 @@ export class Head {
     for (const part of text.toLowerCase().split(',')) {
       const coding = part.trim()
       if (coding === 'chunked') this.chunked = true
-      else if (coding !== 'identity' && coding !== '') (this.codings ??= []).push(coding)
+      else if (coding !== 'identity' && coding !== '') this.codings = appended(this.codings, coding)
     }
   }
 }
@@ -320,4 +320,8 @@ function repeats(b: Uint8Array, first: number, start: number, nameEnd: number): 
 
 function latin1(b: Uint8Array, start: number, end: number): string {
   return Buffer.from(b.buffer, b.byteOffset + start, end - start).toString('latin1')
+}
+
+function appended(list: string[] | null, text: string): string[] {
+  return list === null ? [text] : [...list, text]
 }
