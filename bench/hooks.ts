@@ -11,7 +11,7 @@ import { makeCapture } from './make-capture.ts'
 import { type Cost, countLines, figure, HOOKLINE, inFolder, measure, median, note } from './measure.ts'
 
 const { values } = parseArgs({
-  options: { packets: { type: 'string', default: '500000' }, pairs: { type: 'string', default: '5' } },
+  options: { packets: { type: 'string', default: '2000000' }, pairs: { type: 'string', default: '5' } },
 })
 
 const TOLD_EVERY = 1000
@@ -39,16 +39,25 @@ await inFolder(async folder => {
   const told = await countLines(['sh', '-c', 'exec "$0" "$@" 2>&1 >/dev/null', ...hooked], ' seen ')
   figure('calls_at_least', told * TOLD_EVERY, 'calls')
 
-  const without: Cost[] = []
-  const with_: Cost[] = []
-  for (let pair = 0; pair < Number(values.pairs); pair++) {
-    without.push(await measure(base))
-    with_.push(await measure(hooked))
+  for (const [name, output] of [
+    ['table', []],
+    ['json', ['--json']],
+  ] as const) {
+    const without: Cost[] = []
+    const with_: Cost[] = []
+    for (let pair = 0; pair < Number(values.pairs); pair++) {
+      without.push(await measure([HOOKLINE, 'run', '--pcap', capture, ...output]))
+      with_.push(await measure([HOOKLINE, 'run', script, '--pcap', capture, ...output]))
+    }
+    const [a, b] = [without, with_].map(costs => median(costs.map(({ cpu }) => cpu))) as [number, number]
+    figure(`run_${name}_cpu`, a, 's')
+    figure(`run_${name}_with_script_cpu`, b, 's')
+    figure(
+      `script_added_to_${name}`,
+      median(with_.map(({ cpu }, i) => (100 * (cpu - without[i]!.cpu)) / without[i]!.cpu)),
+      '%',
+    )
+    figure(`script_added_to_${name}_per_item`, ((b - a) * 1e9) / made.messages.http, 'ns')
+    figure(`calls_per_cpu_second_added_to_${name}`, made.messages.http / (b - a), 'calls/s')
   }
-  const [a, b] = [without, with_].map(costs => median(costs.map(({ cpu }) => cpu))) as [number, number]
-  figure('run_cpu', a, 's')
-  figure('run_with_script_cpu', b, 's')
-  figure('script_added_cpu', median(with_.map(({ cpu }, i) => (100 * (cpu - without[i]!.cpu)) / without[i]!.cpu)), '%')
-  figure('script_added_per_item', ((b - a) * 1e9) / made.messages.http, 'ns')
-  figure('calls_per_added_cpu_second', made.messages.http / (b - a), 'calls/s')
 })
