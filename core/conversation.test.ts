@@ -230,11 +230,42 @@ describe('conversation', () => {
       const lost = d.tell('!b\n')
       d.ask('?c\n')
       d.tell('!c\n')
-      d.wait(3000).ask('?d\n')
-      d.tell('!d\n')
+      d.wait(3000).ask('?d\n?e\n')
+      d.tell('!d\n!e\n')
       const found = said(d, [LINES], [lost])
-      assert.ok(found.includes('?d !d') && found.includes('?a !a'))
+      for (const pair of ['?a !a', '?d !d', '?e !e']) assert.ok(found.includes(pair), found.join())
       assert.ok(!found.some(pair => pair.startsWith('?b !') || pair.startsWith('?c !b')), found.join())
+    })
+
+    it('takes a client for one that waits when it has waited long enough', () => {
+      for (const [count, last] of [
+        [3, '?z null pair-not-found'],
+        [4, '?z !z'],
+      ] as const) {
+        const d = new Dialogue().open()
+        d.ask('?a\n?b\n')
+        d.tell('!a\n!b\n')
+        for (let i = 1; i < count; i++) {
+          d.ask(`?${i}\n`)
+          d.tell(`!${i}\n`)
+        }
+        d.ask('?y\n')
+        const lost = d.tell('!y\n')
+        d.ask('?z\n')
+        d.tell('!z\n')
+        assert.ok(said(d, [LINES], [lost]).includes(last), last)
+      }
+    })
+
+    it('doubts a request with the one that came in the same packet', () => {
+      const d = new Dialogue().open()
+      d.ask('?a\n')
+      d.tell('!a\n')
+      const lost = d.ask('?b\n')
+      d.tell('!b\n')
+      d.wait(3000).ask('?c\n?d\n')
+      d.tell('!c\n!d\n')
+      for (const pair of said(d, [LINES], [lost])) assert.doesNotMatch(pair, /\?[cd] !/)
     })
 
     it('of any one packet: pairs nothing wrongly, however the client waits', () => {
@@ -345,7 +376,7 @@ describe('conversation', () => {
         d.tell(`=${name}${' '.repeat(20_000)}`)
         d.tell('\n')
         d.close()
-        assert.deepEqual(said(d, [LINES, OTHER]).length, 1)
+        assert.deepEqual(said(d, [LINES, OTHER]), [`?a =${name}`])
       }
     })
   })

@@ -157,6 +157,12 @@ describe('reassembly', () => {
     s.take(1010, 'x', { missing: 4 })
     s.take(1006, 'defg')
     assert.deepEqual(s.told, ['>ab', '>[3]', '>c', '>defg', '>x', '>[4]'])
+    // One whose end is here already: what it lacks lies behind that.
+    const t = new Stream()
+    t.take(1004, 'ef')
+    t.take(1002, 'cdEF', { missing: 3 })
+    t.take(1000, 'ab')
+    assert.deepEqual(t.told, ['>ab', '>cd', '>ef'])
   })
 
   it('lets an answer wait for its request', () => {

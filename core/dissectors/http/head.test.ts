@@ -126,7 +126,7 @@ describe('http head', () => {
   it('costs what its length costs, also when every name has to be compared', () => {
     const names = Array.from({ length: 1999 }, (_, i) => `x${i}: 1\r\n`).join('')
     const started = process.cpuUsage()
-    for (let i = 0; i < 10; i++) read(names)
+    for (let i = 0; i < 40; i++) read(names)
     const { user } = process.cpuUsage(started)
     assert.ok(user < 1_000_000, `${user} µs`)
   })
