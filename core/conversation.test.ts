@@ -237,6 +237,16 @@ describe('conversation', () => {
       assert.ok(!found.some(pair => pair.startsWith('?b !') || pair.startsWith('?c !b')), found.join())
     })
 
+    it('believes a whole pipeline again after a silence', () => {
+      const d = new Dialogue().open()
+      d.ask('?a\n?b\n')
+      d.tell('!a\n')
+      const lost = d.tell('!b\n')
+      d.wait(3000).ask('?c\n?d\n')
+      d.tell('!c\n!d\n')
+      assert.deepEqual(said(d, [LINES], [lost]), ['?a !a', '?b null pair-not-found', '?c !c', '?d !d'])
+    })
+
     it('takes a client for one that waits when it has waited long enough', () => {
       for (const [count, last] of [
         [3, '?z null pair-not-found'],

@@ -58,7 +58,8 @@ describe('pipeline', () => {
       const again = d.stray(d.client, { seq: first + 1, payload: get('/fast') })
       d.tell(OK)
       assert.deepEqual(pairs(d.packets), ['/fast 200'])
-      assert.deepEqual(pairs(d.packets.filter(packet => packet !== again)), ['/fast 200'])
+      const once = d.packets.filter(packet => packet !== again)
+      assert.equal(dissect(once, dissectors, KEEP).items[0]!.request!.method, 'GET')
     })
 
     it('is not led astray by keep-alive probes', () => {

@@ -131,7 +131,7 @@ describe('http', () => {
         items.map(({ protocol }) => protocol.name),
         ['http', 'redis'],
       )
-      assert.equal(items[0]!.request!.path, 'h:6379')
+      assert.deepEqual([items[0]!.request!.path, items[0]!.error], ['h:6379', null])
     })
 
     it('that refuses CONNECT opens none', () => {
