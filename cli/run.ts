@@ -157,7 +157,10 @@ async function read(
   interruption: Interruption,
   progress: Progress | null,
 ): Promise<Fault | null> {
-  void interruption.requested.then(() => packets.stop())
+  void interruption.requested.then(() => {
+    packets.stop()
+    scripts.hurry(HURRIED_PATIENCE_MS)
+  })
   let flushed = performance.now()
   let broken: Fault | null = null
   for (;;) {

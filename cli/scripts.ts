@@ -23,6 +23,7 @@ export class Scripts {
   private readonly outbox: Outbox
   private readonly look: Look
   private host: ScriptHost | null = null
+  private stopping = false
   private summaries: ScriptSummary[] = []
   private readonly columns: PacketColumns = {
     count: 0,
@@ -99,10 +100,15 @@ export class Scripts {
   /** Until every script has seen everything, and what they began has ended. */
   async stop(): Promise<void> {
     const { host } = this
-    this.host = null
-    if (!host) return
+    if (!host || this.stopping) return
+    this.stopping = true
     this.flush()
     this.summaries = await host.stop()
+  }
+
+  /** What scripts have not seen `patience` ms from now, they will not see. */
+  hurry(patience: number): void {
+    this.host?.hurry(patience)
   }
 
   /** In the order in which they were given. */

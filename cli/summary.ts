@@ -60,13 +60,14 @@ function bytes({ tally, seconds, interrupted }: Ended): string[] {
 }
 
 function scriptLine(script: ScriptSummary, depth: number): string {
-  const { title, itemsSeen, packetsSeen, passed, failed, errors, linesDropped, unfinished, setApart } = script
+  const { title, itemsSeen, packetsSeen, passed, failed, errors, linesDropped, unfinished, unseen, setApart } = script
   const seen = [
     ...(itemsSeen > 0 || packetsSeen === 0 ? [counted(itemsSeen, 'item')] : []),
     ...(packetsSeen > 0 ? [counted(packetsSeen, 'packet')] : []),
     ...(passed + failed > 0 ? [`${grouped(passed)} passed`, `${grouped(failed)} failed`] : []),
     ...(errors > 0 ? [counted(errors, 'error')] : []),
     ...(linesDropped > 0 ? [`${counted(linesDropped, 'line')} too many not shown`] : []),
+    ...(unseen > 0 ? [`${counted(unseen, 'item or packet', 'items or packets')} not seen`] : []),
     ...(unfinished > 0 ? [`${counted(unfinished, 'timer or promise', 'timers or promises')} unfinished`] : []),
     ...(setApart === null ? [] : [`set apart: ${setApart}`]),
   ].join(', ')

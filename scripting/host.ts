@@ -53,6 +53,8 @@ export interface ScriptSummary {
   linesDropped: number
   /** Timers and promises that had not ended when the host stopped. */
   unfinished: number
+  /** Items and packets that were not shown to it, because somebody was in a hurry. */
+  unseen: number
   cpuMs: number
   /** Why the script is no longer called; null while it is. */
   setApart: string | null
@@ -93,6 +95,7 @@ export class ScriptHost {
   #suspects = new Set<Run>()
   #unexplained = 0
   #stopping = false
+  #hurry: NodeJS.Timeout | undefined
   #items = 0
   #linger: NodeJS.Timeout | null = null
   #watch: NodeJS.Timeout | null = null
@@ -175,10 +178,20 @@ export class ScriptHost {
     await this.#until(() => last.every(sheaf => sheaf.waiting.size === 0))
   }
 
+  /** Somebody wants to leave: what scripts have not seen `patience` ms from now, they will not see. */
+  hurry(patience: number): void {
+    this.#hurry ??= setTimeout(() => {
+      this.#stopping = true
+      this.#process?.kill()
+      this.#progressed()
+    }, patience)
+  }
+
   /** Drains, lets promises and timers end, and ends the sandbox. */
   async stop(): Promise<ScriptSummary[]> {
     await this.drain()
     await this.#until(() => this.#isReady || this.#fault !== null)
+    clearTimeout(this.#hurry)
     this.#stopping = true
     if (this.#isReady) {
       this.#process!.send({ type: 'end' })
@@ -187,6 +200,8 @@ export class ScriptHost {
       clearTimeout(overdue)
     }
     if (this.#watch !== null) clearInterval(this.#watch)
+    for (const sheaf of this.#shelf.sheaves)
+      for (const number of sheaf.waiting) this.#runs[number]!.unseen += sheaf.count
     return this.#runs.map(run => run.summary())
   }
 
@@ -245,12 +260,17 @@ export class ScriptHost {
   }
 
   #until(until: () => boolean): Promise<void> {
-    if (until()) return Promise.resolve()
+    if (until() || this.#isGone) return Promise.resolve()
     return new Promise(resolve => this.#waiters.push({ until, resolve }))
   }
 
+  /** Nothing that somebody waits for will come. */
+  get #isGone(): boolean {
+    return this.#stopping && this.#process === null
+  }
+
   #progressed(): void {
-    const done = this.#waiters.filter(waiter => waiter.until())
+    const done = this.#waiters.filter(waiter => this.#isGone || waiter.until())
     if (done.length === 0) return
     this.#waiters = this.#waiters.filter(waiter => !done.includes(waiter))
     for (const waiter of done) waiter.resolve()
@@ -608,6 +628,7 @@ class Run {
   failed = 0
   muted = 0
   unfinished = 0
+  unseen = 0
   /** The hook whose call has begun and not ended, as the sandbox said; null: none. */
   inside: string | null = null
   /** Ticks of the watch since the last sign of life. */
@@ -676,6 +697,7 @@ class Run {
       failed: this.failed,
       linesDropped: this.muted,
       unfinished: this.unfinished,
+      unseen: this.unseen,
       cpuMs: this.#cpuBefore + this.#cpuMs,
       setApart: this.setApart,
     }
