@@ -128,6 +128,20 @@ describe('run', function () {
     assert.equal(bytes, headers + parsed + skipped)
   })
 
+  it('on Ctrl-C leaves a slow script behind, and says how much it did not see', async () => {
+    const path = script(
+      'slower.js',
+      "// Slower.\nfunction onItemCaptured() { const end = Date.now() + 900; while (Date.now() < end); console.log('one') }\n",
+    )
+    const child = start(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
+    const all = ended(child)
+    await once(child.stderr, 'data')
+    child.kill('SIGINT')
+    const { stderr, code } = await all
+    assert.equal(code, 130)
+    assert.match(stderr, /^script "Slower\.": .*\b1 ?\d+ items or packets not seen/m)
+  })
+
   it('ends at once on the second Ctrl-C', async () => {
     const path = script(
       'slow.js',
