@@ -41,9 +41,19 @@ describe('connections', () => {
     assert.equal(find(table, { ...FORTH, scope: 8 }), null)
     assert.equal(find(table, { ...BACK, scope: 8 }), c)
     assert.equal(table.forth, false)
-    c.back.seen = true
-    assert.equal(find(table, { ...BACK, scope: 8 }), null)
-    assert.equal(find(table, { ...BACK, scope: 7 }), c)
+    // From then on that is where its answers come from.
+    assert.equal(find(table, { ...BACK, scope: 8 }), c)
+    assert.equal(find(table, { ...BACK, scope: 9 }), null)
+    assert.equal(find(table, { ...BACK, scope: 7 }), null)
+    assert.equal(find(table, { ...FORTH, scope: 7 }), c)
+  })
+
+  it('between equal ends that are answered in their own scopes are told apart', () => {
+    const table = new Connections()
+    const one = add(table, { ...FORTH, scope: 1 })
+    const two = add(table, { ...FORTH, scope: 2 })
+    assert.equal(find(table, { ...BACK, scope: 2 }), two)
+    assert.equal(find(table, { ...BACK, scope: 1 }), one)
   })
 
   it('come and go in any order without losing one another', () => {

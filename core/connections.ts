@@ -104,6 +104,8 @@ export class Connection {
   readonly hash: number
   readonly transport: 'tcp' | 'udp'
   readonly scope: number
+  /** Scope of the other end's packets, null before its first. */
+  backScope: number | null = null
   /** Addresses of the end that sent the first packet (0 to 3) and of the other (4 to 7), as Frame.words. */
   readonly words: Int32Array
   readonly port: number
@@ -202,16 +204,18 @@ export class Connections {
     for (let i = hash & mask; ; i = (i + 1) & mask) {
       const c = slots[i]!
       if (c === null) {
+        if (elsewhere === null) return null
+        elsewhere.backScope = frame.scope
         this.forth = false
         return elsewhere
       }
       if (c.hash !== hash || c.transport !== transport) continue
-      const sameScope = c.scope === frame.scope
-      if (!sameScope && c.back.seen) continue
+      const { scope } = frame
+      if (c.scope !== scope && c.backScope !== scope && c.backScope !== null) continue
       const a = c.words
       const b = frame.words
       if (
-        sameScope &&
+        c.scope === scope &&
         c.port === source &&
         c.otherPort === destination &&
         a[3] === b[3] &&
@@ -238,11 +242,12 @@ export class Connections {
         a[0] === b[4] &&
         a[4] === b[0]
       ) {
-        if (sameScope) {
+        if (c.backScope === scope || (c.backScope === null && c.scope === scope)) {
+          c.backScope = scope
           this.forth = false
           return c
         }
-        elsewhere = c
+        if (c.backScope === null) elsewhere = c
       }
     }
   }
