@@ -1,17 +1,6 @@
 /** Writes items as lines of JSON into batches. The order of the fields is that of `Item`. */
 import { formatAddress } from './address.ts'
-import {
-  type Batch,
-  REQUEST_BODY_END,
-  REQUEST_BODY_START,
-  REQUEST_END,
-  REQUEST_START,
-  RESPONSE_BODY_END,
-  RESPONSE_BODY_START,
-  RESPONSE_END,
-  RESPONSE_START,
-  SPANS,
-} from './batch.ts'
+import { type Batch, REQUEST_BODY_START, REQUEST_START, RESPONSE_BODY_START, RESPONSE_START, SPANS } from './batch.ts'
 import type { Connection } from './connections.ts'
 import type { Dissector } from './dissector.ts'
 import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
@@ -153,7 +142,7 @@ export class ItemWriter {
     nanoseconds: number,
     elapsed: number,
   ): void {
-    const { out, spans, event } = this
+    const { out, event } = this
     const at = this.count * SPANS
     this.starts[this.count] = out.length
     const version = request?.version ?? answer?.version ?? c.dissector!.version
@@ -170,38 +159,9 @@ export class ItemWriter {
     this.time(seconds, nanoseconds)
 
     out.raw(REQUEST)
-    spans[at + REQUEST_BODY_START] = -1
-    spans[at + REQUEST_BODY_END] = -1
-    spans[at + REQUEST_START] = out.length
-    if (request === null) out.raw(NULL)
-    else {
-      const { body } = request
-      if (body instanceof Written) {
-        if (body.bodyStart >= 0) {
-          spans[at + REQUEST_BODY_START] = out.length + body.bodyStart - body.start
-          spans[at + REQUEST_BODY_END] = out.length + body.bodyEnd - body.start
-        }
-        out.written(body)
-      } else out.value(body)
-    }
-    spans[at + REQUEST_END] = out.length
-
+    this.body(request === null ? null : request.body, at + REQUEST_START, at + REQUEST_BODY_START)
     out.raw(RESPONSE)
-    spans[at + RESPONSE_BODY_START] = -1
-    spans[at + RESPONSE_BODY_END] = -1
-    spans[at + RESPONSE_START] = out.length
-    if (answer === null) out.raw(NULL)
-    else {
-      const { body } = answer
-      if (body instanceof Written) {
-        if (body.bodyStart >= 0) {
-          spans[at + RESPONSE_BODY_START] = out.length + body.bodyStart - body.start
-          spans[at + RESPONSE_BODY_END] = out.length + body.bodyEnd - body.start
-        }
-        out.written(body)
-      } else out.value(body)
-    }
-    spans[at + RESPONSE_END] = out.length
+    this.body(answer === null ? null : answer.body, at + RESPONSE_START, at + RESPONSE_BODY_START)
 
     const requestSize = request === null ? 0 : request.size
     const responseSize = answer === null ? 0 : answer.size
@@ -230,6 +190,26 @@ export class ItemWriter {
     out.raw(LAST)
     this.count++
     if (this.count === BATCH_ITEMS || out.length >= BATCH_BYTES) this.flush()
+  }
+
+  /** A request or an answer; notes in `spans`, at two places, where it and its body begin and end. */
+  private body(body: Json | Written | null, place: number, bodyPlace: number): void {
+    const { out, spans } = this
+    const start = out.length
+    let bodyStart = -1
+    let bodyEnd = -1
+    if (body === null) out.raw(NULL)
+    else if (body instanceof Written) {
+      if (body.bodyStart >= 0) {
+        bodyStart = start + body.bodyStart - body.start
+        bodyEnd = start + body.bodyEnd - body.start
+      }
+      out.written(body)
+    } else out.value(body)
+    spans[place] = start
+    spans[place + 1] = out.length
+    spans[bodyPlace] = bodyStart
+    spans[bodyPlace + 1] = bodyEnd
   }
 
   /** What all items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
