@@ -2,7 +2,7 @@
  * What a script costs that reads two fields of every item: `run --pcap` with it and without it, in turns, the sandbox
  * process counted in. bench/sandbox.ts shows where inside that time goes.
  *
- *   node bench/hooks.ts [--packets N] [--pairs N]      prints lines `figure <name> <value> <unit>`
+ *   node bench/hooks.ts [--packets N]… [--pairs N]      prints lines `figure <name> <value> <unit>`
  */
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
@@ -11,7 +11,10 @@ import { makeCapture } from './make-capture.ts'
 import { type Cost, countLines, figure, HOOKLINE, inFolder, measure, median, note } from './measure.ts'
 
 const { values } = parseArgs({
-  options: { packets: { type: 'string', default: '2000000' }, pairs: { type: 'string', default: '5' } },
+  options: {
+    packets: { type: 'string', multiple: true, default: ['500000', '2000000'] },
+    pairs: { type: 'string', default: '5' },
+  },
 })
 
 const TOLD_EVERY = 1000
@@ -27,17 +30,21 @@ function onItemCaptured(item) {
 `
 
 note(`${cpus()[0]?.model}, Node ${process.version}`)
-await inFolder(async folder => {
+// Short captures show what a start costs, long ones what an item costs.
+for (const packets of values.packets.map(Number)) await inFolder(folder => compare(folder, packets))
+
+async function compare(folder: string, packets: number): Promise<void> {
   const capture = `${folder}/http.pcap`
-  const made = makeCapture(capture, Number(values.packets), 'http')
+  const made = makeCapture(capture, packets, 'http')
+  const count = made.messages.http
   const script = `${folder}/two-fields.js`
   writeFileSync(script, SCRIPT)
   const base = [HOOKLINE, 'run', '--pcap', capture, '--json']
   const hooked = [HOOKLINE, 'run', script, '--pcap', capture, '--json']
-  figure('items_without_script', await countLines(base, '"elapsedTime":'), 'items')
-  figure('items_with_script', await countLines(hooked, '"elapsedTime":'), 'items')
+  figure(`items_${count}_without_script`, await countLines(base, '"elapsedTime":'), 'items')
+  figure(`items_${count}_with_script`, await countLines(hooked, '"elapsedTime":'), 'items')
   const told = await countLines(['sh', '-c', 'exec "$0" "$@" 2>&1 >/dev/null', ...hooked], ' seen ')
-  figure('calls_at_least', told * TOLD_EVERY, 'calls')
+  figure(`items_${count}_calls_at_least`, told * TOLD_EVERY, 'calls')
 
   for (const [name, output] of [
     ['table', []],
@@ -50,14 +57,14 @@ await inFolder(async folder => {
       with_.push(await measure([HOOKLINE, 'run', script, '--pcap', capture, ...output]))
     }
     const [a, b] = [without, with_].map(costs => median(costs.map(({ cpu }) => cpu))) as [number, number]
-    figure(`run_${name}_cpu`, a, 's')
-    figure(`run_${name}_with_script_cpu`, b, 's')
+    figure(`run_${name}_${count}_cpu`, a, 's')
+    figure(`run_${name}_${count}_with_script_cpu`, b, 's')
     figure(
-      `script_added_to_${name}`,
+      `script_added_to_${name}_${count}`,
       median(with_.map(({ cpu }, i) => (100 * (cpu - without[i]!.cpu)) / without[i]!.cpu)),
       '%',
     )
-    figure(`script_added_to_${name}_per_item`, ((b - a) * 1e9) / made.messages.http, 'ns')
-    figure(`calls_per_cpu_second_added_to_${name}`, made.messages.http / (b - a), 'calls/s')
+    figure(`script_added_to_${name}_${count}_per_item`, ((b - a) * 1e9) / count, 'ns')
+    figure(`calls_per_cpu_second_added_to_${name}_${count}`, count / (b - a), 'calls/s')
   }
-})
+}
