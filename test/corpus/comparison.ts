@@ -1,8 +1,18 @@
 /**
  * What comparing one capture with its truth file gives. Each file beside this one that is named after a folder of the
- * corpus exports `compare`, a `Compare`; test/corpus/run.ts finds it by that name.
+ * corpus is a `Truthful`; test/corpus/run.ts finds it by that name.
  */
 import type { Item } from '../../core/item.ts'
+import type { Explanation } from './explained.ts'
+import type { Counters } from './oracle.ts'
+
+export interface Truthful {
+  compare: Compare
+  /** What tshark counts of this protocol. */
+  counters?: Counters
+  /** Why some captures differ. */
+  explanations?: readonly Explanation[]
+}
 
 /**
  * `expected = equal + missing.length + wrong` where a wrong finding is about something expected; a wrong finding may

@@ -5,6 +5,13 @@
 import type { DnsQuestion, DnsRecord, DnsRequest, DnsResponse } from '../../core/dissectors/dns.ts'
 import type { Item, ItemError } from '../../core/item.ts'
 import type { Circumstances, Comparison, Finding } from './comparison.ts'
+import type { Counters } from './oracle.ts'
+
+export const counters: Counters = {
+  'dns.queries': item => item.protocol.name === 'dns' && item.request !== null,
+  // An announcement on multicast DNS answers nobody: an event here, a response to tshark.
+  'dns.responses': item => item.protocol.name === 'dns' && (item.response !== null || item.event !== null),
+}
 
 // biome-ignore lint/suspicious/noExplicitAny: truth files have as many shapes as programs that wrote them.
 export function compare(truth: any, items: Item[], { base, expect }: Circumstances): Comparison {

@@ -234,6 +234,6 @@ export const EXPLANATIONS: readonly Explanation[] = [
   },
 ]
 
-export function explain(path: string, count: string): string | undefined {
-  return EXPLANATIONS.find(one => path.startsWith(one.path) && count.startsWith(one.count))?.why
+export function explain(all: readonly Explanation[], path: string, count: string): string | undefined {
+  return all.find(one => path.startsWith(one.path) && count.startsWith(one.count))?.why
 }

@@ -5,9 +5,17 @@
 import { createHash } from 'node:crypto'
 import type { Item, Json } from '../../core/item.ts'
 import type { Circumstances, Comparison, Finding } from './comparison.ts'
+import type { Counters } from './oracle.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: truth files have as many shapes as programs that wrote them.
 type Truth = any
+
+/** tshark's `http` is HTTP/1; an interim answer (1xx) is a response to it. */
+export const counters: Counters = {
+  'http.requests': item => isHttp1(item) && item.request !== null,
+  'http.methods': item => (isHttp1(item) ? (item.request?.method ?? null) : null),
+  'http.statuses': item => (isHttp1(item) && item.response !== null ? String(item.response.status) : null),
+}
 
 export function compare(truth: Truth, items: Item[], context: Circumstances): Comparison {
   const told: Truth = context.base ?? truth

@@ -11,20 +11,16 @@ export interface Difference {
   found: number
 }
 
-/** Counts that both sides have a notion of. tshark's `http` is HTTP/1; an interim answer (1xx) is a response to it. */
-const COUNTERS: Readonly<Record<string, (item: Item) => string | boolean | null>> = {
-  'http.requests': item => isHttp1(item) && item.request !== null,
-  'http.methods': item => (isHttp1(item) ? (item.request?.method ?? null) : null),
-  'http.statuses': item => (isHttp1(item) && item.response !== null ? String(item.response.status) : null),
-  'dns.queries': item => item.protocol.name === 'dns' && item.request !== null,
-  // An announcement on multicast DNS answers nobody: an event here, a response to tshark.
-  'dns.responses': item => item.protocol.name === 'dns' && (item.response !== null || item.event !== null),
-}
+/**
+ * Counts that both sides have a notion of, by tshark's name: true for an item that counts, or the word that it counts
+ * under.
+ */
+export type Counters = Readonly<Record<string, (item: Item) => string | boolean | null>>
 
-export function differences(counts: Counts, items: readonly Item[]): Difference[] {
+export function differences(counters: Counters, counts: Counts, items: readonly Item[]): Difference[] {
   const found: Difference[] = []
-  for (const [name, counter] of Object.entries(COUNTERS)) {
-    const theirs = counts[name] ?? (name.endsWith('s') && /methods|statuses/.test(name) ? {} : 0)
+  for (const [name, counter] of Object.entries(counters)) {
+    const theirs = counts[name] ?? (items.some(item => typeof counter(item) === 'string') ? {} : 0)
     if (typeof theirs === 'number') {
       const ours = items.filter(item => counter(item) === true).length
       if (ours !== theirs) found.push({ count: name, tshark: theirs, found: ours })
@@ -43,8 +39,4 @@ export function differences(counts: Counts, items: readonly Item[]): Difference[
     }
   }
   return found
-}
-
-function isHttp1(item: Item): boolean {
-  return item.protocol.name === 'http' && !item.protocol.version.startsWith('2')
 }

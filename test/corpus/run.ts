@@ -4,13 +4,13 @@
  *
  *   npm run corpus [-- FOLDER… --corpus DIR --json]
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { basename, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import type { Compare, Comparison } from './comparison.ts'
-import { explain } from './explained.ts'
-import { type Counts, differences } from './oracle.ts'
+import type { Comparison, Truthful } from './comparison.ts'
+import { EXPLANATIONS, type Explanation, explain } from './explained.ts'
+import { type Counters, type Counts, differences } from './oracle.ts'
 import { Reader, type Reading } from './reading.ts'
 
 interface CaptureRecord {
@@ -59,6 +59,9 @@ async function readAll(folders: string[]): Promise<boolean> {
   }
   const captures = all.filter(({ path }) => folders.length === 0 || folders.includes(path.split('/')[0]!))
   const comparisons = await loadComparisons()
+  const counters = Object.assign({}, ...[...comparisons.values()].map(({ counters }) => counters))
+  const explanations: Explanation[] = [...comparisons.values()].flatMap(({ explanations }) => explanations ?? [])
+  explanations.push(...EXPLANATIONS)
   const totals: Record<string, Totals> = {}
   const reader = new Reader()
   let [crashes, faults, unexplained, explained] = [0, 0, 0, 0]
@@ -83,14 +86,15 @@ async function readAll(folders: string[]): Promise<boolean> {
     const results = compareWithTruth(capture, reading, comparisons)
     for (const [protocol, result] of results) {
       totals[protocol] ??= { files: 0, expected: 0, equal: 0, missing: 0, wrong: 0, explained: 0 }
-      const why = explain(capture.path, protocol)
+      const why = explain(explanations, capture.path, protocol)
       if (why !== undefined) for (const finding of [...result.missing, ...result.wrong]) finding.why ??= why
       lines.push(...add(totals[protocol], protocol, result))
     }
 
     const agreed = results.length > 0 && results.every(([, { missing, wrong }]) => missing.length + wrong.length === 0)
-    for (const { count, tshark, found } of countsThatDiffer(capture, reading)) {
-      const why = explain(capture.path, count) ?? (agreed ? 'the truth file agrees with what was found' : undefined)
+    for (const { count, tshark, found } of countsThatDiffer(capture, reading, counters)) {
+      const why =
+        explain(explanations, capture.path, count) ?? (agreed ? 'the truth file agrees with what was found' : undefined)
       if (why === undefined) unexplained++
       else explained++
       lines.push(`  ${count}: tshark ${tshark}, found ${found}${why === undefined ? '  UNEXPLAINED' : ` (${why})`}`)
@@ -115,24 +119,15 @@ async function readAll(folders: string[]): Promise<boolean> {
   return everything && crashes === 0 && unexplained === 0 && resident <= MAX_RESIDENT_MB
 }
 
-/** test/corpus/<folder>.ts, where there is one. */
-async function loadComparisons(): Promise<Map<string, Compare>> {
-  const found = new Map<string, Compare>()
-  for (const protocol of [
-    'http1',
-    'http2',
-    'grpc',
-    'graphql',
-    'websocket',
-    'amqp',
-    'kafka',
-    'redis',
-    'dns',
-    'icmp',
-    'tls',
-  ]) {
-    const file = new URL(`./${protocol}.ts`, import.meta.url)
-    if (existsSync(file)) found.set(protocol, (await import(file.href)).compare)
+/** The files of this folder that know a protocol's truth files, by the name of the corpus's folder. */
+async function loadComparisons(): Promise<Map<string, Truthful>> {
+  const found = new Map<string, Truthful>()
+  for (const file of readdirSync(new URL('.', import.meta.url)).sort()) {
+    const protocol = basename(file, '.ts')
+    if (!existsSync(`${corpus}/${protocol}`)) continue
+    const module = await import(new URL(file, import.meta.url).href)
+    if (typeof module.compare !== 'function') throw new TypeError(`test/corpus/${file} must export \`compare\``)
+    found.set(protocol, module)
   }
   return found
 }
@@ -141,14 +136,14 @@ async function loadComparisons(): Promise<Map<string, Compare>> {
 function compareWithTruth(
   capture: CaptureRecord,
   reading: Reading,
-  comparisons: Map<string, Compare>,
+  comparisons: Map<string, Truthful>,
 ): [protocol: string, result: Comparison][] {
   if (capture.truth === undefined || reading.crash !== null) return []
   const truth = JSON.parse(readFileSync(`${corpus}/${capture.truth}`, 'utf8'))
   const bases: (string | null)[] = truth.derived_from === undefined ? [null] : [truth.derived_from].flat()
   return bases.flatMap((base): [string, Comparison][] => {
     const protocol = (base ?? capture.path).split('/')[0]!
-    const compare = comparisons.get(protocol)
+    const compare = comparisons.get(protocol)?.compare
     if (compare === undefined) return []
     const context = {
       capture: capture.path,
@@ -194,9 +189,10 @@ function add(total: Totals, protocol: string, result: Comparison): string[] {
 function countsThatDiffer(
   capture: CaptureRecord,
   reading: Reading,
+  counters: Counters,
 ): { count: string; tshark: number; found: number }[] {
   if (reading.crash !== null) return []
-  const found = differences(capture.counts, reading.items)
+  const found = differences(counters, capture.counts, reading.items)
   if (reading.packets !== capture.packets) {
     found.unshift({ count: 'packets', tshark: capture.packets, found: reading.packets })
   }
