@@ -8,7 +8,7 @@ import {
   SPANS,
 } from '../core/batch.ts'
 import { utf8 } from '../core/cursor.ts'
-import type { Dissector } from '../core/dissector.ts'
+import type { Face } from '../core/dissector.ts'
 import type { Endpoint, Item } from '../core/item.ts'
 import { badge, columned, columnsOf, type Look, type Paint, paint, printable, sized, timed } from './terminal.ts'
 
@@ -116,13 +116,13 @@ const COMFORT = 24
 
 export class Feed {
   private readonly look: Look
-  private readonly protocols: Map<string, Dissector>
+  private readonly protocols: Map<string, Face>
   private layout: readonly Column[] = PLAIN
   private summaryWidth = 0
 
-  constructor(dissectors: readonly Dissector[], look: Look) {
+  constructor(faces: readonly Face[], look: Look) {
     this.look = look
-    this.protocols = new Map(dissectors.map(dissector => [dissector.name, dissector]))
+    this.protocols = new Map(faces.map(face => [face.name, face]))
     this.resize(look.width)
   }
 
@@ -148,8 +148,7 @@ export class Feed {
   }
 
   private line(item: Item): string {
-    const dissector = this.protocols.get(item.protocol.name)
-    const told = dissector?.summarize(item.request, item.response, item.event) ?? {
+    const told = this.protocols.get(item.protocol.macro)?.summarize(item.request, item.response, item.event) ?? {
       method: '',
       summary: '',
       status: '',

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { Batch } from '../core/batch.ts'
 import { Fault } from '../core/fault.ts'
 import { Pipeline } from '../core/pipeline.ts'
-import { loadDissectors } from '../core/registry.ts'
+import { loadProtocols } from '../core/registry.ts'
 import { EXIT } from './exit.ts'
 import { Feed } from './feed.ts'
 import { Interruption } from './interruption.ts'
@@ -66,9 +66,9 @@ const KEPT_BODY = 1 << 20
 
 async function run(paths: string[], options: Options): Promise<number> {
   const open = source(options)
-  const dissectors = await loadDissectors()
+  const protocols = await loadProtocols()
   const [shown, told] = [lookOf(1), lookOf(2)]
-  const feed = options.json || options.quiet ? null : new Feed(dissectors, shown)
+  const feed = options.json || options.quiet ? null : new Feed(protocols.faces, shown)
   if (shown.width !== null) process.stdout.on('resize', () => feed?.resize(process.stdout.columns))
 
   const outbox = new Outbox(options.spool)
@@ -81,7 +81,7 @@ async function run(paths: string[], options: Options): Promise<number> {
     if (packets.live) process.stderr.write(`capturing on ${options.interface}; Ctrl-C ends it\n`)
     const began = performance.now()
     const pipeline = new Pipeline(
-      { dissectors, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0 },
+      { protocols, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0 },
       batch => {
         show(batch, options, feed)
         scripts.items(batch)
@@ -106,7 +106,7 @@ async function run(paths: string[], options: Options): Promise<number> {
     const text = summary(
       {
         tally: pipeline.tally,
-        dissectors,
+        faces: protocols.faces,
         remarks: packets.remarks(),
         scripts: scripts.ends(),
         sent: outbox.sent(),

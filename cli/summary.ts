@@ -1,5 +1,5 @@
 /** What is said at the end: what was found, what became of every byte, of scripts and of what they sent. */
-import type { Dissector } from '../core/dissector.ts'
+import type { Face } from '../core/dissector.ts'
 import type { Tally } from '../core/tally.ts'
 import type { ScriptSummary } from '../scripting/host.ts'
 import type { Sent } from './outbox.ts'
@@ -7,7 +7,7 @@ import { counted, grouped, paint, printable } from './terminal.ts'
 
 export interface Ended {
   tally: Tally
-  dissectors: readonly Dissector[]
+  faces: readonly Face[]
   remarks: readonly string[]
   scripts: readonly ScriptSummary[]
   sent: Sent | null
@@ -29,8 +29,8 @@ export function summary(ended: Ended, depth: number): string {
 
 const HEADINGS = ['items', 'pairs', 'half pairs', 'events', 'failed', 'bytes']
 
-function protocols({ tally, dissectors }: Ended, depth: number): string[] {
-  const titles = new Map(dissectors.map(({ name, abbr }) => [name, abbr]))
+function protocols({ tally, faces }: Ended, depth: number): string[] {
+  const titles = new Map(faces.map(({ name, abbr }) => [name, abbr]))
   const found = [...tally.protocols].sort(([, a], [, b]) => b.items - a.items)
   if (found.length === 0) return ['no items: nothing here speaks a protocol that Hookline knows']
   const rows = found.map(([name, p]) => [

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type Connection, Connections, MAX_CLOSED } from './connections.ts'
+import { type Connection, Connections, MAX_CLOSED, type Prefix } from './connections.ts'
 import { Frame } from './frame.ts'
 import { generator } from './testing/golden.ts'
 
@@ -116,10 +116,10 @@ describe('connections', () => {
     for (let port = 0; port < MAX_CLOSED + 10; port++) {
       const c = add(table, { from: [1, port], to: [2, 80] })
       c.state = {}
-      c.prefix = new Uint8Array(1)
+      c.prefixes.push({} as Prefix)
       table.close(c)
       table.close(c)
-      assert.deepEqual([c.state, c.waiting, c.identity, c.prefix], [undefined, null, null, null])
+      assert.deepEqual([c.state, c.waiting, c.identity, c.prefixes], [undefined, null, null, []])
     }
     assert.equal(table.count, MAX_CLOSED)
     assert.equal(find(table, { from: [1, 9], to: [2, 80] }), null)

@@ -2,11 +2,12 @@
  * The connection table: an open-addressing hash over both ends of a flow, with limits by count and by silence.
  * The table is asked once a packet, so it compares plain numbers and allocates nothing.
  */
-import type { Dissector, Side } from './dissector.ts'
+import type { Dissector, Face, Side } from './dissector.ts'
 import type { Frame } from './frame.ts'
 import type { ItemError } from './item.ts'
 import type { Answer } from './item-writer.ts'
 import type { Request, Waiting } from './pairing.ts'
+import type { SkipCause } from './tally.ts'
 
 /** A scan of a whole network opens one flow a packet: the table must not become the memory of the scan. */
 export const MAX_CONNECTIONS = 200_000
@@ -87,6 +88,13 @@ export interface Early {
   nanoseconds: number
 }
 
+/** JSON text that items share: the fields from `stream` to `timestamp`. */
+export interface Prefix {
+  face: Face
+  version: string
+  text: Uint8Array
+}
+
 export interface Segment {
   seq: number
   bytes: Uint8Array
@@ -117,8 +125,10 @@ export class Connection {
   client: Half | null = null
 
   dissector: Dissector | null = null
-  /** Nothing recognises it, and nothing will be asked again. */
+  /** Nothing recognises it, or nobody could read it, and nothing will be asked again. */
   unknown = false
+  /** Why what is `unknown` is passed over. */
+  passedOver: SkipCause = 'unknown protocol'
   /** The beginning was not seen: segments may begin anywhere in a message. */
   midstream = false
   attempts = 0
@@ -134,10 +144,10 @@ export class Connection {
   waited = 0
   reset: Side | null = null
   items = 0
-  /** JSON text that all items of the connection share: the beginning of their ids, and the fields up to the time. */
+  /** JSON text: the beginning of the ids of all items. */
   identity: Uint8Array | null = null
-  prefix: Uint8Array | null = null
-  prefixVersion = ''
+  /** What items of one face and version share, the latest in front. */
+  prefixes: Prefix[] = []
 
   life: Life
   lastSeconds = 0
@@ -161,7 +171,7 @@ export class Connection {
     this.state = undefined
     this.waiting = null
     this.identity = null
-    this.prefix = null
+    this.prefixes = []
   }
 
   peer(half: Half): Half {

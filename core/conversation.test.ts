@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import type { Cursor } from './cursor.ts'
 import { Malformed } from './cursor.ts'
-import type { Context, Dissector, Message } from './dissector.ts'
+import type { Context, Dissector, Face, Message, Moment } from './dissector.ts'
+import type { Json } from './item.ts'
 import type { Packet } from './packet.ts'
 import { MAX_WAITING } from './pairing.ts'
-import { dissect, generator } from './testing/golden.ts'
+import { dissect, generator, only } from './testing/golden.ts'
 import { ACK, CLIENT, Dialogue, FIN, packetOf, RST, SERVER, udp } from './testing/packets.ts'
 
 interface State {
@@ -497,7 +498,7 @@ describe('conversation', () => {
   it('reads datagrams alone: none continues another', () => {
     const packets = ['?a\n', '?b', '?c\n'].map((text, i) => packetOf(udp(CLIENT, SERVER, text), i))
     packets.push(packetOf(udp(SERVER, CLIENT, '!a\n'), 9))
-    const { items, tally } = dissect(packets, [KEYED], 0)
+    const { items, tally } = dissect(packets, only(KEYED), 0)
     assert.deepEqual(items.map(line), ['?a !a', '?c null pair-not-found'])
     assert.equal(tally.skipped.get('malformed'), 2)
   })
@@ -510,12 +511,81 @@ describe('conversation', () => {
       packetOf(udp(SERVER, CLIENT, '!a\n'), 5000),
       packetOf(udp(SERVER, CLIENT, '!b\n'), 8999),
     ]
-    assert.deepEqual(dissect(packets, [patient], 0).items.map(line), [
+    assert.deepEqual(dissect(packets, only(patient), 0).items.map(line), [
       '?a null timeout',
       'null !a pair-not-found',
       '?b !b',
     ])
   })
+})
+
+describe('messages that travel within others', () => {
+  const GUEST: Face = { ...LINES, name: 'guest', family: 'hosts', version: '2' }
+
+  it('carry the face of their own protocol, in items and in the tally', () => {
+    const host = { ...LINES, read: (at: Cursor, ctx: Context<State>) => asGuest(LINES.read(at, ctx) as Message) }
+    const d = new Dialogue().open()
+    d.ask('?a\n?guest b\n')
+    d.tell('!a\n!b\n*guest c\n')
+    const { items, tally } = read(d, [host])
+    assert.deepEqual(
+      items.map(({ protocol: { name, macro, version } }) => [name, macro, version]),
+      [
+        ['lines', 'lines', '1'],
+        ['hosts', 'guest', '2'],
+        ['hosts', 'guest', '2'],
+      ],
+    )
+    assert.deepEqual([tally.protocols.get('guest')!.items, tally.protocols.get('lines')!.items], [2, 1])
+  })
+
+  it('began when their first part came, and have the size of their parts', () => {
+    const moments: Moment[] = []
+    const parts = {
+      ...LINES,
+      read: (at: Cursor, ctx: Context<State>) => {
+        const message = LINES.read(at, ctx) as Message
+        if (ctx.from === 'server') return message
+        moments.push(ctx.moment)
+        return moments.length < 3 ? null : { ...message, since: moments[0]!, size: 42 }
+      },
+    }
+    const d = new Dialogue().open()
+    for (const part of ['?a\n', '?b\n', '?c\n']) {
+      d.ask(part)
+      d.wait(1000)
+    }
+    d.tell('!c\n')
+    const [item] = read(d, [parts]).items
+    assert.deepEqual([item!.requestSize, Math.round(item!.elapsedTime! / 1000)], [42, 3])
+  })
+
+  it('may end together', () => {
+    const twins = {
+      ...LINES,
+      read: (at: Cursor, ctx: Context<State>) => {
+        const message = LINES.read(at, ctx) as Message
+        return message.kind === 'event' ? [message, message] : message
+      },
+    }
+    const d = new Dialogue().open()
+    d.ask('-a\n')
+    d.tell('*b\n')
+    assert.deepEqual(said(d, [twins]), ['-a null', '*b line 2', '*b line 2'])
+  })
+
+  function asGuest(message: Message): Message {
+    return (message.body as Json).say.startsWith('guest', 1) ? { ...message, as: GUEST } : message
+  }
+})
+
+it('passes over what is encrypted from the next byte on, by that cause', () => {
+  const d = new Dialogue().open()
+  d.ask('?a\n')
+  d.tell('=encrypted\nxyz')
+  d.ask('12345')
+  const { tally } = read(d)
+  assert.deepEqual([...tally.skipped], [['encrypted', 8]])
 })
 
 /** Twelve requests, some sent before the answer to the one before; an answer takes less than a second. */
@@ -540,7 +610,7 @@ function sendLong(d: Dialogue, text: string): void {
 function read(d: Dialogue, dissectors: readonly Dissector[] = [LINES] as never, lost: readonly Packet[] = []) {
   return dissect(
     d.packets.filter(packet => !lost.includes(packet)),
-    dissectors,
+    only(...(dissectors as never[])),
     0,
   )
 }

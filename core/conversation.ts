@@ -10,7 +10,7 @@
 import { BufferPool } from './buffer-pool.ts'
 import type { Connection, Half } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
-import type { Context, Dissector, Ending, Message, Side } from './dissector.ts'
+import type { Context, Dissector, Ending, Message, Moment, Side } from './dissector.ts'
 import type { ItemError } from './item.ts'
 import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
@@ -62,6 +62,7 @@ export class Conversation implements Reader {
     this.dissectors = dissectors
     this.writer = writer
     this.tally = tally
+    const conversation = this
     this.context = {
       state: undefined,
       from: 'client',
@@ -72,6 +73,9 @@ export class Conversation implements Reader {
       awaited: undefined,
       out: new JsonWriter(65_536),
       buffers: new BufferPool(),
+      get moment() {
+        return conversation.moment()
+      },
     }
   }
 
@@ -89,7 +93,7 @@ export class Conversation implements Reader {
   ): void {
     half.spoke = true
     if (c.unknown || half.ended) {
-      this.tally.skip(c.unknown ? 'unknown protocol' : 'behind the end', end - start)
+      this.tally.skip(c.unknown ? c.passedOver : 'behind the end', end - start)
       return
     }
     this.seconds = seconds
@@ -102,7 +106,7 @@ export class Conversation implements Reader {
       peer.wanted = 0
       this.readHeld(c, peer)
       if (c.unknown) {
-        this.tally.skip('unknown protocol', end - start)
+        this.tally.skip(c.passedOver, end - start)
         return
       }
     }
@@ -183,7 +187,7 @@ export class Conversation implements Reader {
     nanoseconds: number,
   ): void {
     if (c.unknown) {
-      this.tally.skip('unknown protocol', end - start)
+      this.tally.skip(c.passedOver, end - start)
       return
     }
     this.seconds = seconds
@@ -249,7 +253,7 @@ export class Conversation implements Reader {
       if (position === end || (c.dissector === dissector && half.synced && !c.unknown)) return position
       // Another protocol from here on, or the way has to be found again.
       if (c.unknown) {
-        this.tally.skip('unknown protocol', end - position)
+        this.tally.skip(c.passedOver, end - position)
         return end
       }
     }
@@ -264,7 +268,7 @@ export class Conversation implements Reader {
       const awaited = fromClient ? null : this.awaited(c, half, (half.next - (end - position)) | 0)
       this.aim(c, half, bytes, position, end)
       context.awaited = awaited === null ? undefined : awaited.memo
-      let message: Message | null
+      let message: Message | Message[] | null
       try {
         message = dissector.read(at, context)
       } catch (thrown) {
@@ -297,7 +301,8 @@ export class Conversation implements Reader {
       this.count(c, size)
       const wasHeld = half.held === bytes
       if (wasHeld) half.heldStart = position
-      this.deliver(c, half, message, size, awaited)
+      if (Array.isArray(message)) for (const one of message) this.deliver(c, half, one, size, awaited)
+      else this.deliver(c, half, message, size, awaited)
       // A limit may have cost the connection, and this side what it held.
       if (wasHeld && half.held !== bytes) return end
       this.beginMessage(half)
@@ -341,6 +346,14 @@ export class Conversation implements Reader {
     context.port = c.serverPort
     context.hinted = c.hinted
     context.out.length = 0
+    this.reading = half
+  }
+  /** The side whose bytes are at the cursor. */
+  private reading: Half | null = null
+
+  private moment(): Moment {
+    const { seconds, nanoseconds, ack } = this.reading!
+    return { seconds, nanoseconds, ack }
   }
 
   private keepProgress(half: Half, from: number): void {
@@ -426,14 +439,17 @@ export class Conversation implements Reader {
 
   // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private deliver(c: Connection, half: Half, message: Message, size: number, awaited: Request | null): void {
+  private deliver(c: Connection, half: Half, message: Message, read: number, awaited: Request | null): void {
+    const size = message.size ?? read
     if (message.kind === 'request') this.deliverRequest(c, half, message, size)
     else if (message.kind === 'response') this.deliverAnswer(c, half, message, size, awaited)
     else {
-      const tally = this.tally.protocol(c.dissector!.name)
+      const face = message.as ?? c.dissector!
+      const { seconds, nanoseconds } = message.since ?? half
+      const tally = this.tally.protocol(face.name)
       tally.items++
       tally.events++
-      this.writer.writeEvent(c, message.body, size, message.error ?? null, half.seconds, half.nanoseconds)
+      this.writer.writeEvent(c, face, message.body, size, message.error ?? null, seconds, nanoseconds)
     }
     if (message.becomes !== undefined) this.become(c, message.becomes)
   }
@@ -441,14 +457,16 @@ export class Conversation implements Reader {
   private deliverRequest(c: Connection, half: Half, message: Message, size: number): void {
     const { body } = message
     const alone = message.unanswered === true
+    const { seconds, nanoseconds, ack } = message.since ?? half
     const request: Request = {
+      face: message.as ?? c.dissector!,
       body: body instanceof Written && !alone ? this.slab.keep(body) : body,
       size,
-      seconds: half.seconds,
-      nanoseconds: half.nanoseconds,
+      seconds,
+      nanoseconds,
       key: message.key,
       memo: message.memo,
-      ack: half.ack,
+      ack,
       exact: false,
       version: message.version,
       failed: message.failed === true,
@@ -530,7 +548,13 @@ export class Conversation implements Reader {
     if (keyed) request = c.waiting === null ? null : more ? c.waiting.peek(message.key) : c.waiting.take(message.key)
     else if (request !== null && !more) c.waiting!.queue.shift()
     if (request !== null && !more) this.settle(c.waiting!, request)
-    const answer: Answer = { body: message.body, size, failed: message.failed === true, version: message.version }
+    const answer: Answer = {
+      face: message.as ?? c.dissector!,
+      body: message.body,
+      size,
+      failed: message.failed === true,
+      version: message.version,
+    }
     const error = message.error ?? null
     if (request !== null) {
       request.answers++
@@ -554,7 +578,8 @@ export class Conversation implements Reader {
       this.held += weight
       return
     }
-    this.writeOrphan(c, answer, error, half.seconds, half.nanoseconds)
+    const { seconds, nanoseconds } = message.since ?? half
+    this.writeOrphan(c, answer, error, seconds, nanoseconds)
   }
 
   private writePair(
@@ -565,7 +590,7 @@ export class Conversation implements Reader {
     seconds: number,
     nanoseconds: number,
   ): void {
-    const tally = this.tally.protocol(c.dissector!.name)
+    const tally = this.tally.protocol(request.face.name)
     tally.items++
     tally.pairs++
     if (answer.failed) tally.failed++
@@ -581,7 +606,7 @@ export class Conversation implements Reader {
     seconds: number,
     nanoseconds: number,
   ): void {
-    const tally = this.tally.protocol(c.dissector!.name)
+    const tally = this.tally.protocol(answer.face.name)
     tally.items++
     tally.halfPairs++
     if (answer.failed) tally.failed++
@@ -591,7 +616,7 @@ export class Conversation implements Reader {
   /** A request that has no answer, or none that is certain. */
   private writeAlone(c: Connection, request: Request, error: ItemError | null): void {
     if (request.answers > 0) return
-    const tally = this.tally.protocol(c.dissector!.name)
+    const tally = this.tally.protocol(request.face.name)
     tally.items++
     tally.halfPairs++
     this.writer.write(c, request, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
@@ -668,9 +693,9 @@ export class Conversation implements Reader {
       half.size = 0
     }
     c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => d.name === name) ?? null)
-    c.prefix = null
     c.attempts = 0
     c.unknown = name !== 'unknown' && c.dissector === null
+    if (name === 'encrypted') c.passedOver = 'encrypted'
     c.state = c.dissector?.open?.()
   }
 

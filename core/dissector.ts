@@ -1,6 +1,6 @@
 /**
- * The contract of a protocol. A file in core/dissectors that exports `dissector` (or `refiner`, `observer`) is a
- * protocol: nothing else has to be edited.
+ * The contract of a protocol. A file in core/dissectors that exports `dissector` (or `refiner`, `observer`, `face`) is
+ * a protocol: nothing else has to be edited.
  *
  * The author never checks a length (the cursor does), keeps a buffer, matches an answer, knows an address, reads a
  * clock, logs or catches.
@@ -11,11 +11,14 @@ import type { Item, ItemError, Json } from './item.ts'
 import type { JsonWriter, Written } from './json-writer.ts'
 
 export type Side = 'client' | 'server'
-export type Transport = 'tcp' | 'udp'
+export type Transport = 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'sctp'
 
-export interface Dissector<State = unknown> {
-  /** Lower case, as users filter for it: `http`. */
+/** How users see a protocol. Exported alone as `face` by one that only travels within others. */
+export interface Face {
+  /** Lower case, unique, as users filter for it: `http`, `http2`. */
   name: string
+  /** What items say as `protocol.name`, where protocols share it: `http` for HTTP/2. Default: `name`. */
+  family?: string
   /** `Hypertext Transfer Protocol`. */
   title: string
   /** For narrow columns: `HTTP`. */
@@ -26,11 +29,16 @@ export interface Dissector<State = unknown> {
   color: string
   /** The specification. */
   reference: string
-  transports: readonly Transport[]
   /** A hint whom to ask first, never a proof. */
   ports: readonly number[]
   /** Position among those whose port does not decide: lower is asked first. Ask the certain ones first. */
   priority: number
+  /** One line for a table, from the item's own JSON. */
+  summarize(request: Json | null, response: Json | null, event: Json | null): Summary
+}
+
+export interface Dissector<State = unknown> extends Face {
+  transports: readonly Transport[]
   /**
    * Answers may overtake each other and are matched by `Message.key`. Without it answers come in the order of
    * their requests.
@@ -50,10 +58,11 @@ export interface Dissector<State = unknown> {
    */
   open?(): State
   /**
-   * Reads one message of `ctx.from`. null: bytes were read (position moved or committed) and no message came of it.
+   * Reads one message of `ctx.from`, or several that end together. null: bytes were read (position moved or committed)
+   * and no message came of it.
    * Changes `ctx.state` only after its last read from the cursor: when the bytes run out, state is as it was.
    */
-  read(at: Cursor, ctx: Context<State>): Message | null
+  read(at: Cursor, ctx: Context<State>): Message | Message[] | null
   /**
    * The side `ctx.from` sends no more. `at` holds what was left unread, `at.progress` what was committed.
    * A message that ends with its connection is returned; one that is cut short carries an `error`.
@@ -64,11 +73,16 @@ export interface Dissector<State = unknown> {
    * `progress` describes, which now has taken note of them. Otherwise the connection is lost.
    */
   bridge?(length: number, progress: unknown): boolean
-  /** One line for a table, from the item's own JSON. */
-  summarize(request: Json | null, response: Json | null, event: Json | null): Summary
 }
 
 export type Ending = 'closed' | 'reset' | 'lost' | 'idle' | 'capture-ended'
+
+/** When the first byte of a message was captured, and where the other side stood then. Kept and given back, not read. */
+export interface Moment {
+  readonly seconds: number
+  readonly nanoseconds: number
+  readonly ack: number
+}
 
 export interface Context<State = unknown> {
   state: State
@@ -86,6 +100,8 @@ export interface Context<State = unknown> {
    * undefined when that request was not seen.
    */
   awaited: unknown
+  /** Of what is read at present: for a message that is put together from parts between those of others. */
+  readonly moment: Moment
   /** An empty writer for whoever writes the body's text himself; empty again at the next `read`. */
   out: JsonWriter
   /** For bytes that must outlive a `read`. */
@@ -106,8 +122,17 @@ export interface Message {
   unanswered?: boolean
   /** The answer is not the last one to its request (DNS zone transfer, gRPC stream): keep the request waiting. */
   more?: boolean
-  /** From the next byte on both sides speak another protocol: a name, or 'unknown' to probe afresh. */
+  /**
+   * From the next byte on both sides speak another protocol: a name, 'unknown' to probe afresh, or 'encrypted' for what
+   * nobody can read.
+   */
   becomes?: string
+  /** It belongs to a protocol that travels within the dissector's own. */
+  as?: Face
+  /** When it began, where that was before the bytes that `read` was shown. */
+  since?: Moment
+  /** Bytes on the wire, where they are not those between the position before and after `read`. */
+  size?: number
   /** The version, where the message tells: `1.0`. */
   version?: string
   error?: ItemError
@@ -123,9 +148,12 @@ export interface Summary {
 }
 
 /** Sees the finished items of other protocols and may make more of them (GraphQL in HTTP). */
-export interface Refiner {
-  name: string
-  title: string
+export interface Refiner extends Face {
   refines: readonly string[]
   refine(item: Item): Item | null
+}
+
+/** Sees connections themselves, not what is said on them (TCP). */
+export interface Observer extends Face {
+  transports: readonly Transport[]
 }

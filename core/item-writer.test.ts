@@ -77,7 +77,7 @@ describe('item writer', () => {
     const [alone, orphan, event] = itemsOf(writer => {
       writer.write(connection(), request({ q: 1 }), null, error, 0, 0, -1)
       writer.write(connection(), null, { ...answer({ a: 1 }), failed: true }, null, 0, 0, -1)
-      writer.writeEvent(connection(), { e: 1 }, 9, null, 0, 999_999_999)
+      writer.writeEvent(connection(), DISSECTOR, { e: 1 }, 9, null, 0, 999_999_999)
     })
     assert.deepEqual([alone!.response, alone!.error, alone!.failed, alone!.elapsedTime], [null, error, false, null])
     assert.deepEqual([orphan!.request, orphan!.error, orphan!.failed, orphan!.requestSize], [null, null, true, 0])
@@ -212,11 +212,18 @@ function connection(): Connection {
 }
 
 function request(body: unknown): Request {
-  return { body: body as Json, size: 10, failed: false, version: undefined, error: null } as Request
+  return {
+    face: DISSECTOR,
+    body: body as Json,
+    size: 10,
+    failed: false,
+    version: undefined,
+    error: null,
+  } as unknown as Request
 }
 
 function answer(body: unknown): Answer {
-  return { body: body as Json, size: 20, failed: false, version: undefined }
+  return { face: DISSECTOR, body: body as Json, size: 20, failed: false, version: undefined }
 }
 
 /** Text with a body, not at the beginning of its buffer. */

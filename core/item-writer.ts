@@ -1,8 +1,8 @@
 /** Writes items as lines of JSON into batches. The order of the fields is that of `Item`. */
 import { formatAddress } from './address.ts'
 import { type Batch, REQUEST_BODY_START, REQUEST_START, RESPONSE_BODY_START, RESPONSE_START, SPANS } from './batch.ts'
-import type { Connection } from './connections.ts'
-import type { Dissector } from './dissector.ts'
+import type { Connection, Prefix } from './connections.ts'
+import type { Face } from './dissector.ts'
 import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
 import { constant, JsonWriter, Written } from './json-writer.ts'
 import type { Request } from './pairing.ts'
@@ -12,6 +12,8 @@ const BATCH_BYTES = 262_144
 const BATCH_ITEMS = 256
 /** Room for the item that goes beyond; a larger one makes its own. */
 const SLACK = 65_536
+/** A sender of ever new versions must not fill its connection. */
+const MAX_PREFIXES = 4
 /** Batches that were kept and given back, and wait to be written again. */
 const MAX_SPARE = 256
 
@@ -36,6 +38,7 @@ const FALSE = constant('false')
 
 /** What answers a request, or comes by itself. */
 export interface Answer {
+  face: Face
   body: Json | Written
   size: number
   failed: boolean
@@ -114,6 +117,7 @@ export class ItemWriter {
   /** Something that is neither a request nor an answer. */
   writeEvent(
     c: Connection,
+    face: Face,
     event: Json | Written,
     size: number,
     error: ItemError | null,
@@ -121,12 +125,15 @@ export class ItemWriter {
     nanoseconds: number,
   ): void {
     this.event = event
+    this.eventFace = face
     this.eventSize = size
     this.write(c, null, null, error, seconds, nanoseconds, -1)
     this.event = null
+    this.eventFace = null
     this.eventSize = 0
   }
   private event: Json | Written | null = null
+  private eventFace: Face | null = null
   private eventSize = 0
 
   /**
@@ -145,8 +152,11 @@ export class ItemWriter {
     const { out, event } = this
     const at = this.count * SPANS
     this.starts[this.count] = out.length
-    const version = request?.version ?? answer?.version ?? c.dissector!.version
-    if (c.prefix === null || c.prefixVersion !== version) this.describe(c, version)
+    const face = request?.face ?? answer?.face ?? this.eventFace!
+    const version = request?.version ?? answer?.version ?? face.version
+    let prefix = c.prefixes[0]
+    if (prefix === undefined || prefix.face !== face || prefix.version !== version)
+      prefix = this.prefix(c, face, version)
 
     out.raw(ID)
     out.raw(c.identity!)
@@ -155,7 +165,7 @@ export class ItemWriter {
     out.integer(index)
     out.raw(INDEX)
     out.integer(index)
-    out.raw(c.prefix!)
+    out.raw(prefix.text)
     this.time(seconds, nanoseconds)
 
     out.raw(REQUEST)
@@ -212,27 +222,34 @@ export class ItemWriter {
     spans[bodyPlace + 1] = bodyEnd
   }
 
-  /** What all items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
-  private describe(c: Connection, version: string): void {
-    const dissector = c.dissector!
+  private prefix(c: Connection, face: Face, version: string): Prefix {
+    const { prefixes } = c
+    const known = prefixes.findIndex(one => one.face === face && one.version === version)
+    if (known < 0 && prefixes.length === MAX_PREFIXES) prefixes.pop()
+    const prefix = known < 0 ? this.describe(c, face, version) : prefixes.splice(known, 1)[0]!
+    prefixes.unshift(prefix)
+    return prefix
+  }
+
+  /** What items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
+  private describe(c: Connection, face: Face, version: string): Prefix {
     const stream = `${String(c.number).padStart(12, '0')}${c.transport === 'udp' ? '_udp' : ''}.pcap`
     const forth = endpoint(c, 0, c.port)
     const back = endpoint(c, 4, c.otherPort)
     const [src, dst] = c.client === c.back ? [back, forth] : [forth, back]
-    c.identity = constant(JSON.stringify(`${this.worker}/${stream}`).slice(1, -1))
+    c.identity ??= constant(JSON.stringify(`${this.worker}/${stream}`).slice(1, -1))
     const shared = JSON.stringify({
       stream,
       worker: this.worker,
       node: this.node,
-      protocol: describeProtocol(dissector, version, c),
+      protocol: describeProtocol(face, version, c),
       tls: false,
       src,
       dst,
       timestamp: 0,
     })
     // Without its opening brace, its closing brace and the 0.
-    c.prefix = constant(`,${shared.slice(1, -2)}`)
-    c.prefixVersion = version
+    return { face, version, text: constant(`,${shared.slice(1, -2)}`) }
   }
 
   /** ms since 1970 with what is below a ms as decimals, then the start of RFC 3339: `2023-11-14T22:13:20.000000000`. */
@@ -291,9 +308,9 @@ function endpoint(c: Connection, offset: 0 | 4, port: number): Endpoint {
   }
 }
 
-function describeProtocol(d: Dissector, version: string, c: Connection): Protocol {
+function describeProtocol(d: Face, version: string, c: Connection): Protocol {
   return {
-    name: d.name,
+    name: d.family ?? d.name,
     version,
     abbr: d.abbr,
     longName: d.title,

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import type { Face } from './dissector.ts'
 import { JsonWriter, Written } from './json-writer.ts'
 import { type Request, Slab, Waiting, weightOf } from './pairing.ts'
+
+const FACE = { name: 'sample' } as Face
 
 describe('waiting requests', () => {
   it('are answered in their order as long as nothing was lost', () => {
@@ -92,6 +95,7 @@ function of(...requests: Request[]): Waiting {
 
 function request(name: string, ack: number): Request {
   return {
+    face: FACE,
     body: { name },
     size: 1,
     seconds: 0,

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { MAX_CONNECTIONS } from './connections.ts'
-import type { Dissector } from './dissector.ts'
 import type { Item } from './item.ts'
 import type { Packet } from './packet.ts'
 import { Pipeline } from './pipeline.ts'
-import { loadDissectors } from './registry.ts'
+import { loadProtocols, type Protocols } from './registry.ts'
 import { dissect, generator, readPackets } from './testing/golden.ts'
 import {
   ACK,
@@ -27,11 +26,11 @@ const KEEP = 1 << 20
 const NOT_FOUND = 'HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno'
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
-let dissectors: Dissector[]
+let protocols: Protocols
 
 describe('pipeline', () => {
   before(async () => {
-    dissectors = await loadDissectors()
+    protocols = await loadProtocols()
   })
 
   describe('TCP', () => {
@@ -59,7 +58,7 @@ describe('pipeline', () => {
       d.tell(OK)
       assert.deepEqual(pairs(d.packets), ['/fast 200'])
       const once = d.packets.filter(packet => packet !== again)
-      assert.equal(dissect(once, dissectors, KEEP).items[0]!.request!.method, 'GET')
+      assert.equal(dissect(once, protocols, KEEP).items[0]!.request!.method, 'GET')
     })
 
     it('is not led astray by keep-alive probes', () => {
@@ -102,7 +101,7 @@ describe('pipeline', () => {
       const third = new Dialogue(30, { clientSeq: 500_000, serverSeq: 10 }).open()
       third.ask(get('/third'))
       third.tell(OK)
-      const { items, tally } = dissect([...first.packets, ...second.packets, ...third.packets], dissectors, KEEP)
+      const { items, tally } = dissect([...first.packets, ...second.packets, ...third.packets], protocols, KEEP)
       assert.deepEqual(items.map(line), ['/left null', '/second 404', '/third 200'])
       assert.equal(tally.connections, 3)
       assert.equal(new Set(items.map(({ stream }) => stream)).size, 3)
@@ -114,7 +113,7 @@ describe('pipeline', () => {
       d.ask(get('/1'))
       d.packets.push(d.packets[0]!, d.packets[2]!)
       d.tell(OK)
-      assert.equal(dissect(d.packets, dissectors, KEEP).tally.connections, 1)
+      assert.equal(dissect(d.packets, protocols, KEEP).tally.connections, 1)
       assert.deepEqual(pairs(d.packets), ['/1 200'])
     })
 
@@ -123,7 +122,7 @@ describe('pipeline', () => {
       const asked = d.ask(get('/1'))
       d.tell(OK)
       d.close()
-      const { items, tally } = dissect([...d.packets, asked], dissectors, KEEP)
+      const { items, tally } = dissect([...d.packets, asked], protocols, KEEP)
       assert.deepEqual(items.map(line), ['/1 200'])
       assert.deepEqual([tally.connections, tally.skipped.get('sent twice')], [1, get('/1').length])
     })
@@ -150,7 +149,7 @@ describe('pipeline', () => {
       d.tell(OK)
       d.ask(get('/2'))
       d.send(d.server, 'go away', RST | ACK)
-      const { items, tally } = dissect(d.packets, dissectors, KEEP)
+      const { items, tally } = dissect(d.packets, protocols, KEEP)
       assert.deepEqual(items.map(line), ['/1 200', '/2 null'])
       assert.equal(items[1]!.error!.msg, 'reset by the server before the answer')
       assert.equal(tally.skipped.get('in a reset'), 7)
@@ -164,7 +163,7 @@ describe('pipeline', () => {
       const fin = d.send(d.server, 'ef', FIN | ACK)
       d.packets.splice(d.packets.indexOf(late), 2, fin, late)
       d.send(d.client, '', FIN | ACK)
-      const [item] = dissect(d.packets, dissectors, KEEP).items
+      const [item] = dissect(d.packets, protocols, KEEP).items
       assert.deepEqual([item!.response!.content.text, item!.error], ['abcdef', null])
     })
 
@@ -176,7 +175,7 @@ describe('pipeline', () => {
       d.close()
       const { items, tally } = dissect(
         d.packets.filter(packet => packet !== lost),
-        dissectors,
+        protocols,
         KEEP,
       )
       assert.deepEqual([tally.gaps, tally.missing], [1, 2])
@@ -190,16 +189,16 @@ describe('pipeline', () => {
     it('counts a second copy within two milliseconds once, and a later one again', () => {
       const end = { address: SERVER.address, port: 53 }
       const frame = udp(CLIENT, end, ask)
-      const near = dissect([packetOf(frame, 0), packetOf(frame, 1.9)], dissectors, KEEP)
+      const near = dissect([packetOf(frame, 0), packetOf(frame, 1.9)], protocols, KEEP)
       assert.deepEqual([near.items.length, near.tally.skipped.get('sent twice')], [1, ask.length])
-      assert.equal(dissect([packetOf(frame, 0), packetOf(frame, 2.1)], dissectors, KEEP).items.length, 2)
+      assert.equal(dissect([packetOf(frame, 0), packetOf(frame, 2.1)], protocols, KEEP).items.length, 2)
       const other = udp(CLIENT, end, question(8))
-      assert.equal(dissect([packetOf(frame, 0), packetOf(other, 1)], dissectors, KEEP).items.length, 2)
+      assert.equal(dissect([packetOf(frame, 0), packetOf(other, 1)], protocols, KEEP).items.length, 2)
     })
 
     it('does not read a datagram that the capture cut', () => {
       const packet = packetOf(udp(CLIENT, { address: SERVER.address, port: 53 }, ask))
-      const { items, tally } = dissect([{ ...packet, end: packet.end - 3 }], dissectors, KEEP)
+      const { items, tally } = dissect([{ ...packet, end: packet.end - 3 }], protocols, KEEP)
       assert.deepEqual([items.length, tally.missing, tally.skipped.get('message cut short')], [0, 3, ask.length - 3])
     })
   })
@@ -230,7 +229,7 @@ describe('pipeline', () => {
       const [first, ...rest] = fragments(udp(CLIENT, SERVER, 'x'.repeat(100)), 40)
       const { tally } = dissect(
         rest.map(bytes => packetOf(bytes)),
-        dissectors,
+        protocols,
         KEEP,
       )
       assert.equal(tally.skipped.get('IP fragments not completed'), 108 - 40)
@@ -313,7 +312,7 @@ describe('pipeline', () => {
           const packets = readPackets(new URL(name, folder)).slice(0, 400)
           const random = generator(packets.length)
           for (let round = 0; round < 6; round++)
-            dissect(damaged(packets, random), dissectors, random() % 2 === 0 ? 0 : KEEP)
+            dissect(damaged(packets, random), protocols, random() % 2 === 0 ? 0 : KEEP)
         }
       })
 })
@@ -351,7 +350,7 @@ function get(path: string): string {
 }
 
 function pairs(packets: readonly Packet[]): string[] {
-  return dissect(packets, dissectors, KEEP).items.map(line)
+  return dissect(packets, protocols, KEEP).items.map(line)
 }
 
 function line({ request, response }: Item): string {
@@ -359,7 +358,7 @@ function line({ request, response }: Item): string {
 }
 
 function quiet(items: Item[] = []): Pipeline {
-  return new Pipeline({ dissectors, worker: 'test', node: null, keepBodies: KEEP }, ({ bytes, length }) => {
+  return new Pipeline({ protocols, worker: 'test', node: null, keepBodies: KEEP }, ({ bytes, length }) => {
     const text = Buffer.from(bytes.subarray(0, length)).toString()
     for (const each of text.split('\n')) if (each !== '') items.push(JSON.parse(each))
   })

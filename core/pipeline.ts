@@ -5,16 +5,17 @@
 import type { Batch } from './batch.ts'
 import { type Connection, Connections, type Half, MAX_CONNECTIONS } from './connections.ts'
 import { Conversation } from './conversation.ts'
-import type { Dissector, Ending } from './dissector.ts'
+import type { Ending } from './dissector.ts'
 import { Fragments } from './fragments.ts'
 import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
 import type { Packet } from './packet.ts'
 import { Reassembly } from './reassembly.ts'
+import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
 
 export interface PipelineSettings {
-  dissectors: readonly Dissector[]
+  protocols: Pick<Protocols, 'dissectors' | 'refiners' | 'observers'>
   /** Who says so, in every item's `worker` and `id`. */
   worker: string
   node: { ip: string; name: string } | null
@@ -46,7 +47,7 @@ export class Pipeline {
 
   constructor(settings: PipelineSettings, sink: (batch: Batch) => void) {
     this.writer = new ItemWriter(settings.worker, settings.node, sink)
-    this.conversation = new Conversation(settings.dissectors, this.writer, this.tally, settings.keepBodies)
+    this.conversation = new Conversation(settings.protocols.dissectors, this.writer, this.tally, settings.keepBodies)
     this.reassembly = new Reassembly(this.conversation, this.tally)
   }
 

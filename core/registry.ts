@@ -1,22 +1,39 @@
 /** Finds the protocols by listing core/dissectors: a file there is a protocol, and nothing else has to be edited. */
 import { readdir } from 'node:fs/promises'
-import type { Dissector } from './dissector.ts'
+import type { Dissector, Face, Observer, Refiner } from './dissector.ts'
 import { Fault } from './fault.ts'
 
 const FOLDER = new URL('./dissectors/', import.meta.url)
 
-/** All dissectors, those to be asked first in front. */
-export async function loadDissectors(): Promise<Dissector[]> {
+export interface Protocols {
+  /** Those to be asked first in front. */
+  dissectors: readonly Dissector[]
+  refiners: readonly Refiner[]
+  observers: readonly Observer[]
+  /** All of them, and those that only travel within others. */
+  faces: readonly Face[]
+}
+
+export async function loadProtocols(): Promise<Protocols> {
   const names = (await readdir(FOLDER)).filter(name => /^[^.]+\.(ts|js)$/.test(name)).sort()
   const modules = await Promise.all(names.map(name => import(new URL(name, FOLDER).href)))
-  const found: Dissector[] = []
+  const dissectors: Dissector[] = []
+  const refiners: Refiner[] = []
+  const observers: Observer[] = []
+  const faces: Face[] = []
   for (const [i, module] of modules.entries()) {
-    if (module.dissector === undefined)
+    const { dissector, refiner, observer, face } = module
+    const found: Face[] = [dissector, refiner, observer, face].filter(one => one !== undefined)
+    if (found.length === 0)
       throw new Fault(
         'DISSECTOR_MISSING',
-        `core/dissectors/${names[i]} must export \`dissector\`, found ${Object.keys(module)}`,
+        `core/dissectors/${names[i]} must export \`dissector\`, \`refiner\`, \`observer\` or \`face\`, found ${Object.keys(module)}`,
       )
-    found.push(module.dissector)
+    if (dissector !== undefined) dissectors.push(dissector)
+    if (refiner !== undefined) refiners.push(refiner)
+    if (observer !== undefined) observers.push(observer)
+    faces.push(...found)
   }
-  return found.sort((a, b) => a.priority - b.priority)
+  dissectors.sort((a, b) => a.priority - b.priority)
+  return { dissectors, refiners, observers, faces }
 }

@@ -8,6 +8,7 @@ export type SkipCause =
   | 'IP fragments not completed'
   | 'transport not dissected'
   | 'unknown protocol'
+  | 'encrypted'
   | 'sent twice'
   | 'after a gap'
   | 'malformed'

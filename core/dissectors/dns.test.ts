@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { BufferPool } from '../buffer-pool.ts'
 import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Context, Message, Side, Transport } from '../dissector.ts'
 import type { Json } from '../item.ts'
-import { JsonWriter } from '../json-writer.ts'
+import { contextOf } from '../testing/context.ts'
 import { golden } from '../testing/golden.ts'
 import type { Transfers } from './dns/transfers.ts'
 import { dissector } from './dns.ts'
@@ -413,18 +412,7 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
 // ── asking the dissector ────────────────────────────────────────────────────────────────────────────────────────────
 
 function context(from: Side, transport: Transport, port: number): Context<Transfers> {
-  const hinted = dissector.ports.includes(port)
-  return {
-    state: dissector.open!(),
-    from,
-    transport,
-    port,
-    hinted,
-    keep: 0,
-    awaited: undefined,
-    buffers: new BufferPool(),
-    out: new JsonWriter(0),
-  }
+  return contextOf(dissector.open!(), { from, transport, port, hinted: dissector.ports.includes(port) })
 }
 
 function read(bytes: Uint8Array, ctx: Context<Transfers>): Message & { body: Json } {

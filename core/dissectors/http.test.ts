@@ -1,21 +1,20 @@
 /** HTTP/1 against its captures, and what no capture holds. */
 import assert from 'node:assert/strict'
 import { gzipSync } from 'node:zlib'
-import type { Dissector } from '../dissector.ts'
-import { loadDissectors } from '../registry.ts'
+import { loadProtocols, type Protocols } from '../registry.ts'
 import { dissect, golden } from '../testing/golden.ts'
 import { Dialogue } from '../testing/packets.ts'
 
 const KEEP = 1 << 20
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
-let dissectors: Dissector[]
+let protocols: Protocols
 
 describe('http', () => {
   golden('http')
 
   before(async () => {
-    dissectors = await loadDissectors()
+    protocols = await loadProtocols()
   })
 
   describe('target', () => {
@@ -258,7 +257,7 @@ function talk(parts: readonly ['?' | '!', string | Uint8Array][], { keep = KEEP,
       else d.tell(piece)
     }
   }
-  return dissect(d.close().packets, dissectors, keep).items
+  return dissect(d.close().packets, protocols, keep).items
 }
 
 function get(path: string): string {

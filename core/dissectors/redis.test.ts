@@ -1,10 +1,9 @@
 /** Redis: what is read from bytes, however they are cut, and which answer belongs to which command. */
 import assert from 'node:assert/strict'
-import { BufferPool } from '../buffer-pool.ts'
 import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Context, Message, Side } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
-import { JsonWriter } from '../json-writer.ts'
+import { contextOf } from '../testing/context.ts'
 import { golden } from '../testing/golden.ts'
 import { dissector, type State } from './redis.ts'
 
@@ -555,7 +554,7 @@ describe('redis', () => {
       assert.equal(dissector.bridge!(10_000, at.progress), true)
       const rest = new Cursor(Buffer.from(`${'y'.repeat(10_000)}\r\n`))
       rest.progress = at.progress
-      const message = dissector.read(rest, ctx)!
+      const message = dissector.read(rest, ctx) as Message
       assert.deepEqual((message.body as Json).value, { text: 'x'.repeat(20_000), size: 40_000 })
     })
 
@@ -661,7 +660,7 @@ function talkCut(parts: Part[], cut: (part: Buffer) => number, { keep }: { keep:
         at.committed = -1
         let message: Message | null = null
         try {
-          message = dissector.read(at, ctx)
+          message = dissector.read(at, ctx) as Message | null
         } catch (thrown) {
           if (thrown !== Incomplete) throw thrown
           assert.equal(JSON.stringify(ctx.state), before, 'state is changed only by a whole message')
@@ -703,17 +702,7 @@ function note(message: Message, told: Told[], waiting: Told[]): void {
 }
 
 function context(keep: number): Context<State> {
-  return {
-    state: dissector.open!(),
-    from: 'client',
-    transport: 'tcp',
-    port: 6379,
-    hinted: true,
-    keep,
-    awaited: undefined,
-    buffers: new BufferPool(),
-    out: new JsonWriter(64),
-  }
+  return contextOf(dissector.open!(), { port: 6379, hinted: true, keep })
 }
 
 function probe(side: Side, bytes: string, hinted: boolean): boolean | 'more' {

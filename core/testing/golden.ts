@@ -11,7 +11,7 @@ import type { Item, Json } from '../item.ts'
 import type { Packet } from '../packet.ts'
 import { CaptureParser } from '../pcap.ts'
 import { Pipeline } from '../pipeline.ts'
-import { loadDissectors } from '../registry.ts'
+import { loadProtocols, type Protocols } from '../registry.ts'
 import type { Tally } from '../tally.ts'
 
 const FIXTURES = new URL('../fixtures/', import.meta.url)
@@ -25,16 +25,18 @@ const MUTATIONS = 60
 export function golden(protocol: string): void {
   const folder = new URL(`${protocol}/`, FIXTURES)
   const names = readdirSync(folder).filter(name => /\.pcap(ng)?$/.test(name))
-  let dissectors: Dissector[]
+  let protocols: Protocols
   before(async () => {
-    dissectors = await loadDissectors()
+    const all = await loadProtocols()
+    // What is told of connections would repeat itself in every protocol's goldens.
+    protocols = { ...all, observers: all.observers.filter(({ name }) => name === protocol) }
   })
 
   assert.ok(names.length > 0, `core/fixtures/${protocol} has no captures`)
   for (const name of names)
     describe(`${protocol}/${name}`, () => {
       const packets = readPackets(new URL(name, folder))
-      const read = (some: Packet[], using = dissectors) => readItems(some, using)
+      const read = (some: Packet[], using = protocols) => readItems(some, using)
 
       it('1. reads as written down', () => {
         const items = read(packets).map(essence)
@@ -73,7 +75,10 @@ export function golden(protocol: string): void {
       })
 
       it('6. keeps the state when bytes run out', () => {
-        read(packets.flatMap(bytePackets), dissectors.map(guarded))
+        read(packets.flatMap(bytePackets), {
+          ...protocols,
+          dissectors: protocols.dissectors.map(guarded),
+        })
       })
     })
 }
@@ -154,18 +159,24 @@ export function readPackets(file: URL): Packet[] {
   return packets
 }
 
-export function readItems(packets: readonly Packet[], dissectors: readonly Dissector[]): Item[] {
-  return dissect(packets, dissectors, KEEP).items
+/** These dissectors and nothing else. */
+export function only<State>(...dissectors: readonly Dissector<State>[]): Protocols {
+  const list = dissectors as unknown as readonly Dissector[]
+  return { dissectors: list, refiners: [], observers: [], faces: list }
+}
+
+export function readItems(packets: readonly Packet[], protocols: Protocols): Item[] {
+  return dissect(packets, protocols, KEEP).items
 }
 
 /** The items and the tally, after the laws that hold for whatever is read. */
 export function dissect(
   packets: readonly Packet[],
-  dissectors: readonly Dissector[],
+  protocols: Protocols,
   keepBodies: number,
 ): { items: Item[]; tally: Tally } {
   const items: Item[] = []
-  const pipeline = new Pipeline({ dissectors, worker: 'test', node: null, keepBodies }, batch => {
+  const pipeline = new Pipeline({ protocols, worker: 'test', node: null, keepBodies }, batch => {
     const text = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.length).toString()
     for (const line of text.split('\n')) if (line !== '') items.push(JSON.parse(line))
   })

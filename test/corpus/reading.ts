@@ -3,7 +3,7 @@ import { parentPort, Worker } from 'node:worker_threads'
 import { Fault } from '../../core/fault.ts'
 import type { Item } from '../../core/item.ts'
 import { Pipeline } from '../../core/pipeline.ts'
-import { loadDissectors } from '../../core/registry.ts'
+import { loadProtocols } from '../../core/registry.ts'
 import { openCapture } from '../../worker/sources/file.ts'
 
 export interface Reading {
@@ -59,8 +59,8 @@ export class Reader {
 
 async function readCapture(path: string): Promise<Reading> {
   const items: Item[] = []
-  const dissectors = await loadDissectors()
-  const pipeline = new Pipeline({ dissectors, worker: 'local', node: null, keepBodies: KEEP_BODIES }, batch => {
+  const protocols = await loadProtocols()
+  const pipeline = new Pipeline({ protocols, worker: 'local', node: null, keepBodies: KEEP_BODIES }, batch => {
     const lines = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.length).toString('utf8')
     for (const line of lines.split('\n')) if (line !== '') items.push(JSON.parse(line))
   })
