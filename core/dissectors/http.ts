@@ -10,9 +10,11 @@ import { type Cursor, Incomplete, indexOf, Malformed, utf8 } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
 import { constant, type JsonWriter, type Written } from '../json-writer.ts'
-import { Body, decode, type Framing, writeNoText, writeText } from './http/body.ts'
-import { parseCookies, parseForm, parseMultipart, parseQuery, parseSetCookies } from './http/forms.ts'
+import { Body, type Framing } from './http/body.ts'
+import { parseCookies, parseSetCookies } from './http/forms.ts'
 import { Head, isToken, MAX_HEAD } from './http/head.ts'
+import { writeEnd } from './http/message-end.ts'
+import { writeTarget } from './http/target.ts'
 
 interface State {
   /** Heads of 1xx answers, which belong to the final one. */
@@ -102,21 +104,9 @@ function minor(byte: number): string {
 
 const METHOD = constant('{"method":"')
 const URL = constant('","url":')
-const TARGET = constant(',"targetUri":')
-const PATH = constant(',"path":')
-const SEGMENTS = constant(',"pathSegments":')
-const QUERY = constant(',"queryString":')
 const VERSION_AND_HEADERS = constant(',"httpVersion":"HTTP/1.1","headers":')
 const COOKIES = constant(',"cookies":')
 const NO_COOKIES = constant(',"cookies":{}')
-const HEADERS_SIZE = constant(',"headersSize":')
-const BODY_SIZE = constant(',"bodySize":')
-const NO_POST_DATA = constant(',"postData":null}')
-const POST_DATA = constant(',"postData":{"mimeType":')
-const PARAMS = constant(',"params":')
-const TRAILERS = constant(',"trailers":')
-const NO_PARAMS = constant(',"params":[],')
-const COMMA = 44
 const CLOSE = 125
 
 function readRequest(at: Cursor, ctx: Context<State>): Message | null {
@@ -158,98 +148,10 @@ function writeVersion(out: JsonWriter, version: string): void {
   else out.ascii(`,"httpVersion":"HTTP/${version}","headers":`)
 }
 
-function writeTarget(out: JsonWriter, b: Uint8Array, start: number, end: number, method: string): void {
-  const from = out.length
-  out.string(b, start, end)
-  const to = out.length
-  out.raw(TARGET)
-  out.repeat(from, to)
-  // A leading slash and a JSON text as long as the target: nothing in it had to be escaped.
-  if (b[start] !== 47 || to - from !== end - start + 2) {
-    writeOddTarget(out, utf8(b, start, end), method)
-    return
-  }
-  let question = start
-  while (question < end && b[question] !== 63) question++
-  out.raw(PATH)
-  out.repeat(from, from + 1 + question - start)
-  out.byte(34)
-  out.raw(SEGMENTS)
-  out.byte(91)
-  for (let p = start; p < question; ) {
-    let next = p + 1
-    while (next < question && b[next] !== 47) next++
-    if (p > start) out.byte(COMMA)
-    out.byte(34)
-    out.repeat(from + 2 + p - start, from + 1 + next - start)
-    out.byte(34)
-    p = next
-  }
-  out.byte(93)
-  out.raw(QUERY)
-  writeQuery(out, b, question + 1, end, from + 2 + question - start)
-}
-
-/** `written` is where the query's own text stands in `out` already. */
-function writeQuery(out: JsonWriter, b: Uint8Array, start: number, end: number, written: number): void {
-  const begin = out.length
-  out.byte(123)
-  let seen = 0
-  for (let p = start; p < end; ) {
-    let hash = 0
-    let q = p
-    while (q < end && b[q] !== 61 && b[q] !== 38) hash = (Math.imul(hash, 31) + b[q++]!) | 0
-    let last = q
-    let odd = q === p || b[q] !== 61
-    while (last < end && b[last] !== 38) {
-      if (b[last] === 37 || b[last] === 43) odd = true
-      last++
-    }
-    for (let i = p; i < q; i++) if (b[i] === 37 || b[i] === 43) odd = true
-    const bit = 1 << (hash & 31)
-    if (odd || (seen & bit) !== 0) {
-      out.length = begin
-      out.value(parseQuery(utf8(b, start, end)))
-      return
-    }
-    seen |= bit
-    if (p > start) out.byte(COMMA)
-    out.byte(34)
-    out.repeat(written + p - start, written + q - start)
-    out.byte(34)
-    out.byte(58)
-    out.byte(34)
-    out.repeat(written + q + 1 - start, written + last - start)
-    out.byte(34)
-    p = last + 1
-  }
-  out.byte(CLOSE)
-}
-
-/** Absolute form, authority form, `*`, or something that needs escaping (RFC 9112, 3.2). */
-function writeOddTarget(out: JsonWriter, target: string, method: string): void {
-  let path = target
-  const absolute = /^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i.exec(target)
-  if (absolute !== null) path = target.slice(absolute[0].length) || '/'
-  const question = method === 'CONNECT' ? -1 : path.indexOf('?')
-  const query = question < 0 ? '' : path.slice(question + 1)
-  if (question >= 0) path = path.slice(0, question)
-  out.raw(PATH)
-  out.value(path)
-  out.raw(SEGMENTS)
-  out.value(path.startsWith('/') ? path.slice(1).split('/') : [path])
-  out.raw(QUERY)
-  out.value(parseQuery(query))
-}
-
 // ── responses ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const STATUS = constant('{"status":')
 const STATUS_TEXT = constant(',"statusText":')
-const CONTENT = constant(',"content":{"size":')
-const MIME_TYPE = constant(',"mimeType":')
-const REDIRECT = constant(',"redirectURL":')
-const NO_REDIRECT = constant(',"redirectURL":"","headersSize":')
 const INTERIM = constant(',"interim":')
 /** Bytes of 1xx heads that are kept for the final answer: a server may send them without end. */
 const MAX_INTERIM = 65_536
@@ -356,7 +258,7 @@ function withBody(
       size,
       headSize,
       null,
-      status,
+      status === 0 ? 'request' : 'response',
       ctx.keep > 0,
     )
     at.position = bodyEnd
@@ -415,117 +317,13 @@ function finish(ctx: Context<State>, pending: Pending, error: ItemError | null):
     body.size,
     headSize,
     body.trailers,
-    status,
+    status === 0 ? 'request' : 'response',
     ctx.keep > 0,
   )
   body.release()
   if (error === null && body.missing > 0)
     error = { type: 'dissection', msg: `${body.missing} bytes of the body are missing from the capture` }
   return message(ctx, written, head, method, status, version, error)
-}
-
-/** The part of the JSON that can be written only when the body has ended. */
-function writeEnd(
-  out: JsonWriter,
-  head: Head,
-  b: Uint8Array,
-  start: number,
-  end: number,
-  cut: boolean,
-  size: number,
-  headSize: number,
-  trailers: string | null,
-  status: number,
-  wanted: boolean,
-): Written {
-  let span: [number, number] | null = null
-  let content: Uint8Array | null = null
-  let contentSize = size
-  if (wanted && head.codings !== null && end > start) {
-    content = decode(b.subarray(start, end), head.codings)
-    if (content !== null) {
-      contentSize = content.length
-      if (contentSize > MAX_TEXT) {
-        content = content.subarray(0, MAX_TEXT)
-        cut = true
-      }
-    }
-  }
-  if (status === 0) {
-    out.raw(HEADERS_SIZE)
-    out.integer(headSize)
-    out.raw(BODY_SIZE)
-    out.integer(size)
-    if (trailers !== null) {
-      out.raw(TRAILERS)
-      out.ascii(trailers)
-    }
-    if (size === 0) out.raw(NO_POST_DATA)
-    else {
-      out.raw(POST_DATA)
-      writeType(out, head)
-      if (wanted) writeParameters(out, head, content ?? b.subarray(start, end))
-      else out.raw(NO_PARAMS)
-      if (!wanted) writeNoText(out)
-      else
-        span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
-      out.byte(CLOSE)
-      out.byte(CLOSE)
-    }
-  } else {
-    out.raw(CONTENT)
-    out.integer(contentSize)
-    out.raw(MIME_TYPE)
-    writeType(out, head)
-    out.byte(COMMA)
-    if (!wanted) writeNoText(out)
-    else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
-    out.byte(CLOSE)
-    if (head.location === '') out.raw(NO_REDIRECT)
-    else {
-      out.raw(REDIRECT)
-      out.value(head.location)
-      out.raw(HEADERS_SIZE)
-    }
-    out.integer(headSize)
-    out.raw(BODY_SIZE)
-    out.integer(size)
-    if (trailers !== null) {
-      out.raw(TRAILERS)
-      out.ascii(trailers)
-    }
-    out.byte(CLOSE)
-  }
-  const written = out.since(0)
-  if (span !== null && size > 0) {
-    written.bodyStart = span[0]
-    written.bodyEnd = span[1]
-  }
-  return written
-}
-
-/** What a body may be after decoding; the rest is left out and marked. */
-const MAX_TEXT = 1 << 20
-
-function writeType(out: JsonWriter, head: Head): void {
-  if (head.typeStart < 0) out.ascii('""')
-  else out.repeat(head.typeStart, head.typeEnd)
-}
-
-const FORM = /^"application\/x-www-form-urlencoded/i
-const MULTIPART = /^"multipart\/form-data/i
-
-function writeParameters(out: JsonWriter, head: Head, body: Uint8Array): void {
-  const type = head.typeStart < 0 ? '' : out.bytes.toString('latin1', head.typeStart, head.typeEnd)
-  if (FORM.test(type)) {
-    out.raw(PARAMS)
-    out.value(parseForm(utf8(body, 0, body.length)))
-    out.byte(COMMA)
-  } else if (MULTIPART.test(type)) {
-    out.raw(PARAMS)
-    out.value(parseMultipart(body, JSON.parse(type)))
-    out.byte(COMMA)
-  } else out.raw(NO_PARAMS)
 }
 
 function message(

@@ -1,0 +1,136 @@
+/** What follows the headers in the JSON of a message: sizes, trailers, and the body in its decoded form. */
+import { utf8 } from '../../cursor.ts'
+import { constant, type JsonWriter, type Written } from '../../json-writer.ts'
+import { decode, writeNoText, writeText } from './body.ts'
+import { parseForm, parseMultipart } from './forms.ts'
+
+/** What the headers say of the body and its place. */
+export interface Described {
+  /** Content-Type as JSON text in the writer that the headers were written to; -1 without one. */
+  typeStart: number
+  typeEnd: number
+  /** Content codings in the order they were applied. */
+  codings: string[] | null
+  location: string
+}
+
+const HEADERS_SIZE = constant(',"headersSize":')
+const BODY_SIZE = constant(',"bodySize":')
+const NO_POST_DATA = constant(',"postData":null}')
+const POST_DATA = constant(',"postData":{"mimeType":')
+const PARAMS = constant(',"params":')
+const TRAILERS = constant(',"trailers":')
+const NO_PARAMS = constant(',"params":[],')
+const CONTENT = constant(',"content":{"size":')
+const MIME_TYPE = constant(',"mimeType":')
+const REDIRECT = constant(',"redirectURL":')
+const NO_REDIRECT = constant(',"redirectURL":"","headersSize":')
+const COMMA = 44
+const CLOSE = 125
+
+/**
+ * Writes what can be written only when the body has ended, and closes the message that was begun at the start of `out`.
+ * `b[start..end)` is what was kept of the body, `size` what it was on the wire; `cut`: that is more than was kept.
+ */
+export function writeEnd(
+  out: JsonWriter,
+  head: Described,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  cut: boolean,
+  size: number,
+  headSize: number,
+  trailers: string | null,
+  kind: 'request' | 'response',
+  wanted: boolean,
+): Written {
+  let span: [number, number] | null = null
+  let content: Uint8Array | null = null
+  let contentSize = size
+  if (wanted && head.codings !== null && end > start) {
+    content = decode(b.subarray(start, end), head.codings)
+    if (content !== null) {
+      contentSize = content.length
+      if (contentSize > MAX_TEXT) {
+        content = content.subarray(0, MAX_TEXT)
+        cut = true
+      }
+    }
+  }
+  if (kind === 'request') {
+    out.raw(HEADERS_SIZE)
+    out.integer(headSize)
+    out.raw(BODY_SIZE)
+    out.integer(size)
+    if (trailers !== null) {
+      out.raw(TRAILERS)
+      out.ascii(trailers)
+    }
+    if (size === 0) out.raw(NO_POST_DATA)
+    else {
+      out.raw(POST_DATA)
+      writeType(out, head)
+      if (wanted) writeParameters(out, head, content ?? b.subarray(start, end))
+      else out.raw(NO_PARAMS)
+      if (!wanted) writeNoText(out)
+      else
+        span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+      out.byte(CLOSE)
+      out.byte(CLOSE)
+    }
+  } else {
+    out.raw(CONTENT)
+    out.integer(contentSize)
+    out.raw(MIME_TYPE)
+    writeType(out, head)
+    out.byte(COMMA)
+    if (!wanted) writeNoText(out)
+    else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+    out.byte(CLOSE)
+    if (head.location === '') out.raw(NO_REDIRECT)
+    else {
+      out.raw(REDIRECT)
+      out.value(head.location)
+      out.raw(HEADERS_SIZE)
+    }
+    out.integer(headSize)
+    out.raw(BODY_SIZE)
+    out.integer(size)
+    if (trailers !== null) {
+      out.raw(TRAILERS)
+      out.ascii(trailers)
+    }
+    out.byte(CLOSE)
+  }
+  const written = out.since(0)
+  if (span !== null && size > 0) {
+    written.bodyStart = span[0]
+    written.bodyEnd = span[1]
+  }
+  return written
+}
+
+/** What a body may be after decoding; the rest is left out and marked. */
+const MAX_TEXT = 1 << 20
+
+function writeType(out: JsonWriter, head: Described): void {
+  if (head.typeStart < 0) out.ascii('""')
+  else out.repeat(head.typeStart, head.typeEnd)
+}
+
+const FORM = /^"application\/x-www-form-urlencoded/i
+const MULTIPART = /^"multipart\/form-data/i
+
+function writeParameters(out: JsonWriter, head: Described, body: Uint8Array): void {
+  const type = head.typeStart < 0 ? '' : out.bytes.toString('latin1', head.typeStart, head.typeEnd)
+  if (FORM.test(type)) {
+    out.raw(PARAMS)
+    out.value(parseForm(utf8(body, 0, body.length)))
+    out.byte(COMMA)
+  } else if (MULTIPART.test(type)) {
+    out.raw(PARAMS)
+    out.value(parseMultipart(body, JSON.parse(type)))
+    out.byte(COMMA)
+  } else out.raw(NO_PARAMS)
+}
