@@ -194,6 +194,8 @@ function withoutBodies(batch: Batch, index: number): string {
 }
 
 function end({ name, namespace, ip, port }: Endpoint): string {
+  // ICMP has no ports.
+  if (port === '') return name || ip
   if (name) return namespace ? `${name}.${namespace}:${port}` : `${name}:${port}`
   return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`
 }

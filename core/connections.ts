@@ -2,7 +2,7 @@
  * The connection table: an open-addressing hash over both ends of a flow, with limits by count and by silence.
  * The table is asked once a packet, so it compares plain numbers and allocates nothing.
  */
-import type { Dissector, Face, Side } from './dissector.ts'
+import type { Dissector, Face, Side, Transport } from './dissector.ts'
 import type { Frame } from './frame.ts'
 import type { ItemError } from './item.ts'
 import type { Answer } from './item-writer.ts'
@@ -110,7 +110,7 @@ export type Life = 'open' | 'closed' | 'datagrams'
 export class Connection {
   readonly number: number
   readonly hash: number
-  readonly transport: 'tcp' | 'udp'
+  readonly transport: Transport
   readonly scope: number
   /** Scope of the other end's packets, null before its first. */
   backScope: number | null = null
@@ -143,6 +143,8 @@ export class Connection {
   /** Answers in a row that the client has waited for since. */
   waited = 0
   reset: Side | null = null
+  /** Why its packets do not arrive, as an ICMP error told last. */
+  refused: string | null = null
   items = 0
   /** JSON text: the beginning of the ids of all items. */
   identity: Uint8Array | null = null
@@ -155,7 +157,7 @@ export class Connection {
   newer: Connection | null = null
   older: Connection | null = null
 
-  constructor(number: number, hash: number, transport: 'tcp' | 'udp', frame: Frame, port: number, otherPort: number) {
+  constructor(number: number, hash: number, transport: Transport, frame: Frame, port: number, otherPort: number) {
     this.number = number
     this.hash = hash
     this.transport = transport
@@ -163,7 +165,7 @@ export class Connection {
     this.words = frame.words.slice()
     this.port = port
     this.otherPort = otherPort
-    this.life = transport === 'udp' ? 'datagrams' : 'open'
+    this.life = transport === 'tcp' ? 'open' : 'datagrams'
   }
 
   /** A closed connection is kept by the thousand, for its ends and sequence numbers alone. */
@@ -180,6 +182,11 @@ export class Connection {
 
   side(half: Half): Side {
     return half === this.client ? 'client' : 'server'
+  }
+
+  /** As items name it. */
+  get stream(): string {
+    return `${String(this.number).padStart(12, '0')}${this.transport === 'tcp' ? '' : `_${this.transport}`}.pcap`
   }
 
   /** Port of the server side; where roles are unknown, of the end that was spoken to. */
@@ -205,7 +212,14 @@ export class Connections {
    * direction is tunnelled and the other is not, or has another key, the scopes differ: an answer finds the connection
    * that nobody has answered yet.
    */
-  find(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection | null {
+  find(frame: Frame, transport: Transport, source: number, destination: number): Connection | null {
+    const c = this.peek(frame, transport, source, destination)
+    if (c !== null && !this.forth) c.backScope = frame.scope
+    return c
+  }
+
+  /** As `find`, and the connection stays as it was: for a packet that is only told of. */
+  peek(frame: Frame, transport: Transport, source: number, destination: number): Connection | null {
     const hash = hashOf(frame.words, source, destination)
     this.lastHash = hash
     const slots = this.slots
@@ -215,7 +229,6 @@ export class Connections {
       const c = slots[i]!
       if (c === null) {
         if (elsewhere === null) return null
-        elsewhere.backScope = frame.scope
         this.forth = false
         return elsewhere
       }
@@ -253,7 +266,6 @@ export class Connections {
         a[4] === b[0]
       ) {
         if (c.backScope === scope || (c.backScope === null && c.scope === scope)) {
-          c.backScope = scope
           this.forth = false
           return c
         }
@@ -265,7 +277,7 @@ export class Connections {
   private lastHash = 0
 
   /** For a packet that `find` has just not found. */
-  add(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection {
+  add(frame: Frame, transport: Transport, source: number, destination: number): Connection {
     if ((this.count + 1) * 2 > this.mask) this.enlarge()
     const c = new Connection(this.numbers++, this.lastHash, transport, frame, source, destination)
     this.place(c)

@@ -44,6 +44,17 @@ const SERVER: readonly Side[] = ['server']
 const CLIENT_FIRST: readonly Side[] = ['client', 'server']
 const SERVER_FIRST: readonly Side[] = ['server', 'client']
 
+/** What an ICMP error quotes: the beginning of a packet that `half` of `c` sent, behind its UDP header. */
+export interface Quote {
+  c: Connection
+  half: Half
+  bytes: Uint8Array
+  start: number
+  end: number
+  /** Bytes that were sent and are not quoted. */
+  missing: number
+}
+
 export class Conversation implements Reader {
   private readonly dissectors: readonly Dissector[]
   private readonly writer: ItemWriter
@@ -57,6 +68,8 @@ export class Conversation implements Reader {
   private ack = 0
   /** Bytes held for unfinished messages of all connections. */
   held = 0
+  /** Of the datagram in hand. */
+  quoted: Quote | null = null
 
   constructor(dissectors: readonly Dissector[], writer: ItemWriter, tally: Tally, keep: number) {
     this.dissectors = dissectors
@@ -73,6 +86,10 @@ export class Conversation implements Reader {
       awaited: undefined,
       out: new JsonWriter(65_536),
       buffers: new BufferPool(),
+      missing: 0,
+      get related() {
+        return conversation.quoted?.c.stream ?? null
+      },
       get moment() {
         return conversation.moment()
       },
@@ -185,17 +202,53 @@ export class Conversation implements Reader {
     end: number,
     seconds: number,
     nanoseconds: number,
+    missing: number,
   ): void {
     if (c.unknown) {
       this.tally.skip(c.passedOver, end - start)
       return
     }
+    this.context.missing = missing
     this.seconds = seconds
     this.nanoseconds = nanoseconds
     this.beginMessage(half)
     if (c.dissector?.patience !== undefined && c.waiting !== null) this.expire(c, c.dissector.patience)
     const rest = this.process(c, half, bytes, start, end)
     if (rest < end) this.tally.skip('message cut short', end - rest)
+    this.context.missing = 0
+  }
+
+  /** The quoted packet did not arrive: the request in it waits in vain. */
+  private refuse(reason: string): void {
+    const quote = this.quoted
+    if (quote === null || quote.half !== quote.c.client) return
+    const { c } = quote
+    c.refused = reason
+    const { waiting } = c
+    // TCP tries again by itself (RFC 1122, 4.2.3.9).
+    if (c.transport === 'tcp' || waiting === null || waiting.count === 0) return
+    const request = c.dissector!.keyed === true ? waiting.take(this.keyOf(quote)) : null
+    if (request === null) return
+    this.settle(waiting, request)
+    this.writeAlone(c, request, { type: 'connection', msg: reason })
+  }
+
+  /** Of the request that is quoted, perhaps only in part; undefined when that cannot be told. */
+  private keyOf({ c, half, bytes, start, end, missing }: Quote): string | number | undefined {
+    const { context } = this
+    this.aim(c, half, bytes, start, end)
+    context.state = c.dissector!.open?.()
+    const outer = context.missing
+    context.missing = missing
+    try {
+      const message = c.dissector!.read(this.at, context)
+      return message === null || Array.isArray(message) ? undefined : message.key
+    } catch (thrown) {
+      if (thrown === Incomplete || thrown instanceof Malformed) return undefined
+      throw thrown
+    } finally {
+      context.missing = outer
+    }
   }
 
   /** Requests that have waited for longer than the protocol's users do. */
@@ -337,7 +390,7 @@ export class Conversation implements Reader {
     at.bytes = bytes
     at.position = start
     at.end = end
-    at.whole = c.transport === 'udp'
+    at.whole = c.transport !== 'tcp'
     at.progress = half.progress
     at.committed = -1
     context.state = c.state
@@ -449,7 +502,11 @@ export class Conversation implements Reader {
       const tally = this.tally.protocol(face.name)
       tally.items++
       tally.events++
-      this.writer.writeEvent(c, face, message.body, size, message.error ?? null, seconds, nanoseconds)
+      const { body, version } = message
+      const failed = message.failed === true
+      if (failed) tally.failed++
+      this.writer.writeEvent(c, { face, body, size, failed, version }, message.error ?? null, seconds, nanoseconds)
+      if (message.refuses !== undefined) this.refuse(message.refuses)
     }
     if (message.becomes !== undefined) this.become(c, message.becomes)
   }
@@ -799,7 +856,7 @@ export class Conversation implements Reader {
     at.bytes = bytes
     at.position = start
     at.end = end
-    at.whole = c.transport === 'udp'
+    at.whole = c.transport !== 'tcp'
     at.progress = null
     context.state = c.state
     context.from = side
@@ -818,7 +875,7 @@ export class Conversation implements Reader {
   /** In mid-stream the next segment may be the first of a message; a beginning that was seen and is nobody's settles it. */
   private reject(c: Connection, half: Half): void {
     c.attempts++
-    if (c.midstream || c.transport === 'udp') c.unknown = c.attempts >= MAX_ATTEMPTS
+    if (c.midstream || c.transport !== 'tcp') c.unknown = c.attempts >= MAX_ATTEMPTS
     else {
       half.rejected = true
       c.unknown = half === c.client || c.peer(half).rejected

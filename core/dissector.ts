@@ -95,6 +95,10 @@ export interface Context<State = unknown> {
   hinted: boolean
   /** Bytes of a body worth keeping; 0 when nobody wants bodies. */
   keep: number
+  /** Bytes behind the cursor's end that were on the wire and not captured; of streams and of UDP always 0. */
+  missing: number
+  /** Errors of ICMP: the stream of the connection whose packet is quoted; null when it was not seen. */
+  readonly related: string | null
   /**
    * While an answer is read in a protocol without keys: the `memo` of the request that it will be paired with;
    * undefined when that request was not seen.
@@ -120,6 +124,8 @@ export interface Message {
   memo?: unknown
   /** This request will have no answer: deliver it now. */
   unanswered?: boolean
+  /** The quoted packet of `ctx.related` did not arrive, for this reason: what it asked will have no answer. */
+  refuses?: string
   /** The answer is not the last one to its request (DNS zone transfer, gRPC stream): keep the request waiting. */
   more?: boolean
   /**

@@ -77,7 +77,8 @@ describe('item writer', () => {
     const [alone, orphan, event] = itemsOf(writer => {
       writer.write(connection(), request({ q: 1 }), null, error, 0, 0, -1)
       writer.write(connection(), null, { ...answer({ a: 1 }), failed: true }, null, 0, 0, -1)
-      writer.writeEvent(connection(), DISSECTOR, { e: 1 }, 9, null, 0, 999_999_999)
+      const event = { face: DISSECTOR, body: { e: 1 }, size: 9, failed: false, version: undefined }
+      writer.writeEvent(connection(), event, null, 0, 999_999_999)
     })
     assert.deepEqual([alone!.response, alone!.error, alone!.failed, alone!.elapsedTime], [null, error, false, null])
     assert.deepEqual([orphan!.request, orphan!.error, orphan!.failed, orphan!.requestSize], [null, null, true, 0])

@@ -115,26 +115,12 @@ export class ItemWriter {
   }
 
   /** Something that is neither a request nor an answer. */
-  writeEvent(
-    c: Connection,
-    face: Face,
-    event: Json | Written,
-    size: number,
-    error: ItemError | null,
-    seconds: number,
-    nanoseconds: number,
-  ): void {
+  writeEvent(c: Connection, event: Answer, error: ItemError | null, seconds: number, nanoseconds: number): void {
     this.event = event
-    this.eventFace = face
-    this.eventSize = size
     this.write(c, null, null, error, seconds, nanoseconds, -1)
     this.event = null
-    this.eventFace = null
-    this.eventSize = 0
   }
-  private event: Json | Written | null = null
-  private eventFace: Face | null = null
-  private eventSize = 0
+  private event: Answer | null = null
 
   /**
    * One item: a pair or a half of one. `seconds` and `nanoseconds` are the time of the first byte;
@@ -152,8 +138,8 @@ export class ItemWriter {
     const { out, event } = this
     const at = this.count * SPANS
     this.starts[this.count] = out.length
-    const face = request?.face ?? answer?.face ?? this.eventFace!
-    const version = request?.version ?? answer?.version ?? face.version
+    const face = request?.face ?? answer?.face ?? event!.face
+    const version = request?.version ?? answer?.version ?? event?.version ?? face.version
     let prefix = c.prefixes[0]
     if (prefix === undefined || prefix.face !== face || prefix.version !== version)
       prefix = this.prefix(c, face, version)
@@ -182,7 +168,7 @@ export class ItemWriter {
     out.raw(ELAPSED)
     if (elapsed < 0) out.raw(NULL)
     else this.milliseconds(elapsed)
-    const failed = request?.failed === true || answer?.failed === true
+    const failed = request?.failed === true || answer?.failed === true || event?.failed === true
     if (!failed && error === null && event === null) out.raw(PASSED)
     else {
       out.raw(FAILED)
@@ -192,11 +178,11 @@ export class ItemWriter {
       else out.value(error)
       out.raw(EVENT)
       if (event === null) out.raw(NULL)
-      else if (event instanceof Written) out.written(event)
-      else out.value(event)
+      else if (event.body instanceof Written) out.written(event.body)
+      else out.value(event.body)
       out.raw(SIZE)
     }
-    out.integer(requestSize + responseSize + this.eventSize)
+    out.integer(requestSize + responseSize + (event === null ? 0 : event.size))
     out.raw(LAST)
     this.count++
     if (this.count === BATCH_ITEMS || out.length >= BATCH_BYTES) this.flush()
@@ -233,7 +219,7 @@ export class ItemWriter {
 
   /** What items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
   private describe(c: Connection, face: Face, version: string): Prefix {
-    const stream = `${String(c.number).padStart(12, '0')}${c.transport === 'udp' ? '_udp' : ''}.pcap`
+    const { stream } = c
     const forth = endpoint(c, 0, c.port)
     const back = endpoint(c, 4, c.otherPort)
     const [src, dst] = c.client === c.back ? [back, forth] : [forth, back]
@@ -296,7 +282,8 @@ function endpoint(c: Connection, offset: 0 | 4, port: number): Endpoint {
   const w = c.words
   return {
     ip: formatAddress(w, offset),
-    port: String(port),
+    // ICMP has none: there its engine notes who asked.
+    port: c.transport === 'icmp' || c.transport === 'icmpv6' ? '' : String(port),
     name: null,
     namespace: null,
     pod: null,

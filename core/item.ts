@@ -50,6 +50,7 @@ export interface ItemError {
 /** One side of a conversation. What only Kubernetes or the kernel knows is null until somebody fills it in. */
 export interface Endpoint {
   ip: string
+  /** Empty for ICMP, which has none. */
   port: string
   name: string | null
   namespace: string | null

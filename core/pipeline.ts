@@ -4,12 +4,12 @@
  */
 import type { Batch } from './batch.ts'
 import { type Connection, Connections, type Half, MAX_CONNECTIONS } from './connections.ts'
-import { Conversation } from './conversation.ts'
-import type { Ending } from './dissector.ts'
+import { Conversation, type Quote } from './conversation.ts'
+import type { Ending, Transport } from './dissector.ts'
 import { Fragments } from './fragments.ts'
 import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
-import type { Packet } from './packet.ts'
+import { emptyPacket, type Packet } from './packet.ts'
 import { Reassembly } from './reassembly.ts'
 import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
@@ -28,6 +28,9 @@ const MAX_HELD = 64 << 20
 /** Two copies of one datagram, from a mirror port or from both ends of a veth pair, are closer together than this. */
 const COPY_NANOSECONDS = 2_000_000
 
+/** Link type of a packet that begins with its IP header. */
+const RAW_IP = 101
+
 const FIN = 1
 const SYN = 2
 const RST = 4
@@ -36,6 +39,9 @@ const ACK = 16
 export class Pipeline {
   readonly tally = new Tally()
   private readonly frame = new Frame()
+  /** Of what an ICMP error quotes. */
+  private readonly quotedFrame = new Frame()
+  private readonly quotedPacket: Packet = { ...emptyPacket(), linkType: RAW_IP }
   private readonly fragments = new Fragments()
   private readonly connections = new Connections()
   private readonly writer: ItemWriter
@@ -110,9 +116,11 @@ export class Pipeline {
   }
 
   private transport(packet: Packet): void {
-    const { protocol } = this.frame
+    const { protocol, version } = this.frame
     if (protocol === 6) this.tcp(packet)
     else if (protocol === 17) this.udp(packet)
+    else if (protocol === 1 && version === 4) this.icmp(packet, 'icmp')
+    else if (protocol === 58 && version === 6) this.icmp(packet, 'icmpv6')
     else this.tally.skip('transport not dissected', this.frame.end - this.frame.start)
   }
 
@@ -231,7 +239,7 @@ export class Pipeline {
     if (c.forth.ended && c.back.ended) this.conclude(c, 'closed')
   }
 
-  private open(frame: Frame, transport: 'tcp' | 'udp', source: number, destination: number): Connection {
+  private open(frame: Frame, transport: Transport, source: number, destination: number): Connection {
     if (this.connections.count >= MAX_CONNECTIONS) {
       this.tally.limit('connections')
       this.retire(this.connections.oldest()!, 'idle')
@@ -288,19 +296,81 @@ export class Pipeline {
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     half.seen = true
-    if (this.isCopy(half, packet, b, p, last)) tally.skip('sent twice', last - start)
+    if (this.isCopy(half, packet, b, start, last)) tally.skip('sent twice', last - start)
     else if (frame.missing > 0) {
       tally.missing += frame.missing
       tally.skip('message cut short', last - start)
-    } else this.conversation.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds)
+    } else this.conversation.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds, 0)
+  }
+
+  // ── ICMP (RFC 792, 4443) ────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Who asks and who is asked are told apart by two ports of our own making: pings of both ends at the same time are
+   * two conversations. Everything that nobody asked for is said by the one who asks.
+   */
+  private icmp(packet: Packet, transport: 'icmp' | 'icmpv6'): void {
+    const { frame, tally, connections } = this
+    const { bytes: b, start: p, end } = frame
+    if (end - p < 4) {
+      tally.skip('unreadable headers', end - p)
+      return
+    }
+    const type = b[p]!
+    const answers = (transport === 'icmp' ? ICMP_ANSWERS : ICMPV6_ANSWERS).includes(type)
+    const [source, destination] = answers ? [ASKED, ASKER] : [ASKER, ASKED]
+    let c = connections.find(frame, transport, source, destination)
+    let forth = connections.forth
+    if (c === null) {
+      c = this.open(frame, transport, source, destination)
+      forth = true
+      c.client = answers ? c.back : c.forth
+    }
+    connections.touch(c, packet.seconds, packet.nanoseconds)
+    const half = forth ? c.forth : c.back
+    half.seen = true
+    // Whoever was answered meanwhile asks again, with the same numbers.
+    const answered = isLater(c.peer(half), half)
+    if (this.isCopy(half, packet, b, p, end) && !answered) {
+      tally.skip('sent twice', end - p)
+      return
+    }
+    tally.missing += frame.missing
+    const quotes = (transport === 'icmp' ? ICMP_ERRORS : ICMPV6_ERRORS).includes(type)
+    this.conversation.quoted = quotes ? this.quoted(p + 8, end) : null
+    this.conversation.datagram(c, half, b, p, end, packet.seconds, packet.nanoseconds, frame.missing)
+  }
+
+  /** What an error quotes from its eighth byte on: the beginning of a packet that somebody sent. */
+  private quoted(start: number, end: number): Quote | null {
+    const { connections, quotedPacket, quotedFrame: frame } = this
+    if (end - start < 20) return null
+    quotedPacket.bytes = this.frame.bytes
+    quotedPacket.start = start
+    quotedPacket.end = end
+    quotedPacket.length = end - start
+    const verdict = decode(quotedPacket, frame)
+    const { bytes: b, start: p, protocol } = frame
+    if ((verdict !== 'ok' && verdict !== 'fragment') || frame.end - p < 8) return null
+    // It travelled where the error travels.
+    if (frame.scope === 0) frame.scope = this.frame.scope
+    const transport = QUOTED_TRANSPORTS[protocol]
+    if (transport === undefined) return null
+    const ports = transport === 'tcp' || transport === 'udp' || transport === 'sctp'
+    const source = ports ? (b[p]! << 8) | b[p + 1]! : ASKER
+    const destination = ports ? (b[p + 2]! << 8) | b[p + 3]! : ASKED
+    const c = connections.peek(frame, transport, source, destination)
+    if (c === null) return null
+    const half = connections.forth ? c.forth : c.back
+    return { c, half, bytes: b, start: transport === 'udp' ? p + 8 : p, end: frame.end, missing: frame.missing }
   }
 
   /** The same bytes from the same end a moment ago. */
-  private isCopy(half: Half, packet: Packet, b: Uint8Array, p: number, end: number): boolean {
-    // Not the checksum: the sender's network card may fill it in after the capture.
+  private isCopy(half: Half, packet: Packet, b: Uint8Array, start: number, end: number): boolean {
+    // Not the checksum of UDP: the sender's network card may fill it in after the capture.
     let sum = 0
-    for (let i = p + 8; i < end; i++) sum = (Math.imul(sum, 31) + b[i]!) | 0
-    const length = end - p
+    for (let i = start; i < end; i++) sum = (Math.imul(sum, 31) + b[i]!) | 0
+    const length = end - start
     const gap = (packet.seconds - half.lastSeconds) * 1e9 + packet.nanoseconds - half.lastNanoseconds
     const same = half.lastLength === length && half.lastSum === sum && gap >= 0 && gap < COPY_NANOSECONDS
     half.lastLength = length
@@ -309,6 +379,27 @@ export class Pipeline {
     half.lastNanoseconds = packet.nanoseconds
     return same
   }
+}
+
+/** The last datagram of `a` came after that of `b`. */
+function isLater(a: Half, b: Half): boolean {
+  return a.lastSeconds > b.lastSeconds || (a.lastSeconds === b.lastSeconds && a.lastNanoseconds > b.lastNanoseconds)
+}
+
+const ASKER = 1
+const ASKED = 0
+/** Types that answer another one. */
+const ICMP_ANSWERS = [0, 14, 16, 18, 43]
+const ICMPV6_ANSWERS = [129, 145, 147, 161]
+/** Types that quote a packet behind their first eight bytes. */
+const ICMP_ERRORS = [3, 4, 5, 11, 12]
+const ICMPV6_ERRORS = [1, 2, 3, 4]
+const QUOTED_TRANSPORTS: Readonly<Record<number, Transport>> = {
+  1: 'icmp',
+  6: 'tcp',
+  17: 'udp',
+  58: 'icmpv6',
+  132: 'sctp',
 }
 
 const CAUSES: Record<Verdict, SkipCause> = {

@@ -12,6 +12,8 @@ export function contextOf<State>(state: State, changes: Partial<Context<State>> 
     port: 0,
     hinted: false,
     keep: 0,
+    missing: 0,
+    related: null,
     awaited: undefined,
     moment: { seconds: 0, nanoseconds: 0, ack: 0 },
     out: new JsonWriter(64),

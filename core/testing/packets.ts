@@ -39,6 +39,11 @@ export function udp(from: End, to: End, payload: string | Uint8Array): Uint8Arra
   return ethernet(from, to, ipv4(from, to, 17, join(udpHead(from, to, data.length), data)))
 }
 
+/** What lies behind the IP header may be anything: ICMP is 1, SCTP 132. */
+export function ipv4Packet(from: End, to: End, protocol: number, payload: Uint8Array): Uint8Array {
+  return ethernet(from, to, ipv4(from, to, protocol, payload))
+}
+
 /** The IPv4 packet in a frame, cut into fragments of at most `size` bytes of payload (a multiple of 8). */
 export function fragments(frame: Uint8Array, size: number): Uint8Array[] {
   const payload = frame.subarray(34)

@@ -13,14 +13,14 @@ export interface Difference {
 
 /**
  * Counts that both sides have a notion of, by tshark's name: true for an item that counts, or the word that it counts
- * under.
+ * under, or several.
  */
-export type Counters = Readonly<Record<string, (item: Item) => string | boolean | null>>
+export type Counters = Readonly<Record<string, (item: Item) => string | readonly string[] | boolean | null>>
 
 export function differences(counters: Counters, counts: Counts, items: readonly Item[]): Difference[] {
   const found: Difference[] = []
   for (const [name, counter] of Object.entries(counters)) {
-    const theirs = counts[name] ?? (items.some(item => typeof counter(item) === 'string') ? {} : 0)
+    const theirs = counts[name] ?? (items.some(item => wordsOf(counter(item)).length > 0) ? {} : 0)
     if (typeof theirs === 'number') {
       const ours = items.filter(item => counter(item) === true).length
       if (ours !== theirs) found.push({ count: name, tshark: theirs, found: ours })
@@ -28,8 +28,7 @@ export function differences(counters: Counters, counts: Counts, items: readonly 
     }
     const ours = new Map<string, number>()
     for (const item of items) {
-      const word = counter(item)
-      if (typeof word === 'string') ours.set(word, (ours.get(word) ?? 0) + 1)
+      for (const word of wordsOf(counter(item))) ours.set(word, (ours.get(word) ?? 0) + 1)
     }
     for (const word of new Set([...Object.keys(theirs), ...ours.keys()])) {
       // Interim answers are no answers here: the final one is.
@@ -39,4 +38,8 @@ export function differences(counters: Counters, counts: Counts, items: readonly 
     }
   }
   return found
+}
+
+function wordsOf(counted: string | readonly string[] | boolean | null): readonly string[] {
+  return typeof counted === 'string' ? [counted] : Array.isArray(counted) ? counted : []
 }
