@@ -134,6 +134,8 @@ export class Connection {
   attempts = 0
   malformed = 0
   state: unknown = undefined
+  /** What the protocol before left for the dissector. */
+  memo: unknown = undefined
   hinted = false
   waiting: Waiting | null = null
   /** An answer that came before its request was complete. */
@@ -171,6 +173,7 @@ export class Connection {
   /** A closed connection is kept by the thousand, for its ends and sequence numbers alone. */
   forget(): void {
     this.state = undefined
+    this.memo = undefined
     this.waiting = null
     this.identity = null
     this.prefixes = []

@@ -16,6 +16,7 @@ import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
 import { MAX_WAITING, MAX_WAITING_BYTES, type Request, Slab, Waiting, weightOf } from './pairing.ts'
 import type { Reader } from './reassembly.ts'
+import type { Refining } from './refining.ts'
 import type { SkipCause, Tally } from './tally.ts'
 
 /** First bytes of a side that are kept while no protocol is sure. */
@@ -57,6 +58,7 @@ export interface Quote {
 
 export class Conversation implements Reader {
   private readonly dissectors: readonly Dissector[]
+  private readonly refining: Refining
   private readonly writer: ItemWriter
   private readonly tally: Tally
   private readonly slab = new Slab()
@@ -71,8 +73,9 @@ export class Conversation implements Reader {
   /** Of the datagram in hand. */
   quoted: Quote | null = null
 
-  constructor(dissectors: readonly Dissector[], writer: ItemWriter, tally: Tally, keep: number) {
+  constructor(dissectors: readonly Dissector[], refining: Refining, writer: ItemWriter, tally: Tally, keep: number) {
     this.dissectors = dissectors
+    this.refining = refining
     this.writer = writer
     this.tally = tally
     const conversation = this
@@ -82,8 +85,12 @@ export class Conversation implements Reader {
       transport: 'tcp',
       port: 0,
       hinted: false,
+      midstream: false,
       keep,
       awaited: undefined,
+      get request() {
+        return conversation.asked === null ? null : conversation.asked.body
+      },
       out: new JsonWriter(65_536),
       buffers: new BufferPool(),
       missing: 0,
@@ -161,7 +168,11 @@ export class Conversation implements Reader {
       if (c.pipelined) this.doubt(c)
       else for (const request of c.waiting?.queue ?? []) request.exact = true
     }
-    c.state = c.dissector.open?.()
+    this.open(c, 'middle')
+  }
+
+  private open(c: Connection, where: 'beginning' | 'middle'): void {
+    c.state = c.dissector?.open?.(where, c.memo)
   }
 
   /** This side sends no more. */
@@ -236,8 +247,8 @@ export class Conversation implements Reader {
   /** Of the request that is quoted, perhaps only in part; undefined when that cannot be told. */
   private keyOf({ c, half, bytes, start, end, missing }: Quote): string | number | undefined {
     const { context } = this
-    this.aim(c, half, bytes, start, end)
-    context.state = c.dissector!.open?.()
+    this.aim(c, half, bytes, start, end, null)
+    context.state = c.dissector!.open?.('middle', c.memo)
     const outer = context.missing
     context.missing = missing
     try {
@@ -319,8 +330,7 @@ export class Conversation implements Reader {
     let position = start
     while (position < end) {
       const awaited = fromClient ? null : this.awaited(c, half, (half.next - (end - position)) | 0)
-      this.aim(c, half, bytes, position, end)
-      context.awaited = awaited === null ? undefined : awaited.memo
+      this.aim(c, half, bytes, position, end, awaited)
       let message: Message | Message[] | null
       try {
         message = dissector.read(at, context)
@@ -348,17 +358,24 @@ export class Conversation implements Reader {
         position = next
         continue
       }
-      const size = this.takeSize(half, at.position - position)
-      position = at.position
-      half.reread = 0
-      this.count(c, size)
+      const goesOn = (Array.isArray(message) ? message[0] : message)?.within === true
+      let size = 0
+      if (goesOn) {
+        this.keepProgress(half, position)
+        position = at.committed
+      } else {
+        size = this.takeSize(half, at.position - position)
+        position = at.position
+        half.reread = 0
+        this.count(c, size)
+      }
       const wasHeld = half.held === bytes
       if (wasHeld) half.heldStart = position
       if (Array.isArray(message)) for (const one of message) this.deliver(c, half, one, size, awaited)
       else this.deliver(c, half, message, size, awaited)
       // A limit may have cost the connection, and this side what it held.
       if (wasHeld && half.held !== bytes) return end
-      this.beginMessage(half)
+      if (!goesOn) this.beginMessage(half)
       if (c.dissector !== dissector || c.unknown || !half.synced) return position
     }
     return position
@@ -385,7 +402,7 @@ export class Conversation implements Reader {
     return half.answering
   }
 
-  private aim(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
+  private aim(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, awaited: Request | null): void {
     const { at, context } = this
     at.bytes = bytes
     at.position = start
@@ -398,9 +415,14 @@ export class Conversation implements Reader {
     context.transport = c.transport
     context.port = c.serverPort
     context.hinted = c.hinted
+    context.midstream = c.midstream
+    context.awaited = awaited === null ? undefined : awaited.memo
     context.out.length = 0
     this.reading = half
+    this.asked = awaited
   }
+  /** The request that is answered by what is at the cursor. */
+  private asked: Request | null = null
   /** The side whose bytes are at the cursor. */
   private reading: Half | null = null
 
@@ -494,21 +516,41 @@ export class Conversation implements Reader {
 
   private deliver(c: Connection, half: Half, message: Message, read: number, awaited: Request | null): void {
     const size = message.size ?? read
-    if (message.kind === 'request') this.deliverRequest(c, half, message, size)
-    else if (message.kind === 'response') this.deliverAnswer(c, half, message, size, awaited)
-    else {
-      const face = message.as ?? c.dissector!
-      const { seconds, nanoseconds } = message.since ?? half
-      const tally = this.tally.protocol(face.name)
-      tally.items++
-      tally.events++
-      const { body, version } = message
-      const failed = message.failed === true
-      if (failed) tally.failed++
-      this.writer.writeEvent(c, { face, body, size, failed, version }, message.error ?? null, seconds, nanoseconds)
-      if (message.refuses !== undefined) this.refuse(message.refuses)
+    if (message.kind === 'event' || message.event !== undefined) this.deliverEvent(c, half, message, size)
+    else if (message.kind === 'request') this.deliverRequest(c, half, message, size)
+    else this.deliverAnswer(c, half, message, size, awaited)
+    const { becomes } = message
+    if (becomes === undefined) return
+    if (typeof becomes === 'string') this.become(c, becomes, undefined)
+    else this.become(c, becomes.name, becomes.memo)
+  }
+
+  private deliverEvent(c: Connection, half: Half, message: Message, size: number): void {
+    const { kind, body, event, version } = message
+    const within = message.within === true
+    const seconds = within ? this.seconds : (message.since ?? half).seconds
+    const nanoseconds = within ? this.nanoseconds : (message.since ?? half).nanoseconds
+    const error = message.error ?? null
+    const told: Answer = {
+      face: message.as ?? c.dissector!,
+      body,
+      size,
+      failed: message.failed === true,
+      version,
+      gained: undefined,
     }
-    if (message.becomes !== undefined) this.become(c, message.becomes)
+    this.refining.refine(
+      kind === 'request' ? told : null,
+      kind === 'response' ? told : null,
+      kind === 'event' ? told : null,
+    )
+    const tally = this.tally.protocol(told.face.name)
+    tally.items++
+    tally.events++
+    if (told.failed) tally.failed++
+    if (kind === 'event') this.writer.writeEvent(c, told, error, seconds, nanoseconds)
+    else this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
+    if (message.refuses !== undefined) this.refuse(message.refuses)
   }
 
   private deliverRequest(c: Connection, half: Half, message: Message, size: number): void {
@@ -528,6 +570,7 @@ export class Conversation implements Reader {
       version: message.version,
       failed: message.failed === true,
       error: message.error ?? null,
+      gained: undefined,
       followed: false,
       answers: 0,
     }
@@ -611,6 +654,7 @@ export class Conversation implements Reader {
       size,
       failed: message.failed === true,
       version: message.version,
+      gained: undefined,
     }
     const error = message.error ?? null
     if (request !== null) {
@@ -647,12 +691,8 @@ export class Conversation implements Reader {
     seconds: number,
     nanoseconds: number,
   ): void {
-    const tally = this.tally.protocol(request.face.name)
-    tally.items++
-    tally.pairs++
-    if (answer.failed) tally.failed++
     const elapsed = Math.max(0, (seconds - request.seconds) * 1e9 + nanoseconds - request.nanoseconds)
-    this.writer.write(c, request, answer, error ?? request.error, request.seconds, request.nanoseconds, elapsed)
+    this.write(c, request, answer, error ?? request.error, request.seconds, request.nanoseconds, elapsed)
   }
 
   /** An answer whose request was not seen, or cannot be told. */
@@ -663,20 +703,31 @@ export class Conversation implements Reader {
     seconds: number,
     nanoseconds: number,
   ): void {
-    const tally = this.tally.protocol(answer.face.name)
-    tally.items++
-    tally.halfPairs++
-    if (answer.failed) tally.failed++
-    this.writer.write(c, null, answer, error ?? NO_REQUEST, seconds, nanoseconds, -1)
+    this.write(c, null, answer, error ?? NO_REQUEST, seconds, nanoseconds, -1)
   }
 
   /** A request that has no answer, or none that is certain. */
   private writeAlone(c: Connection, request: Request, error: ItemError | null): void {
     if (request.answers > 0) return
-    const tally = this.tally.protocol(request.face.name)
+    this.write(c, request, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
+  }
+
+  private write(
+    c: Connection,
+    request: Request | null,
+    answer: Answer | null,
+    error: ItemError | null,
+    seconds: number,
+    nanoseconds: number,
+    elapsed: number,
+  ): void {
+    this.refining.refine(request, answer, null)
+    const tally = this.tally.protocol((request ?? answer!).face.name)
     tally.items++
-    tally.halfPairs++
-    this.writer.write(c, request, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
+    if (request !== null && answer !== null) tally.pairs++
+    else tally.halfPairs++
+    if (answer?.failed === true) tally.failed++
+    this.writer.write(c, request, answer, error, seconds, nanoseconds, elapsed)
   }
 
   private abandon(c: Connection, error: ItemError): void {
@@ -725,8 +776,7 @@ export class Conversation implements Reader {
   ): number {
     const dissector = c.dissector!
     if (dissector.end === undefined) return start
-    this.aim(c, half, bytes, start, end)
-    this.context.awaited = awaited === null ? undefined : awaited.memo
+    this.aim(c, half, bytes, start, end, awaited)
     let message: Message | null
     try {
       message = dissector.end(this.at, this.context, why)
@@ -742,18 +792,19 @@ export class Conversation implements Reader {
     return position
   }
 
-  private become(c: Connection, name: string): void {
+  private become(c: Connection, name: string, memo: unknown): void {
     this.abandon(c, NO_ANSWER)
     for (const half of [c.forth, c.back]) {
       // What is committed was meant for the dissector before.
       this.forget(half)
       half.size = 0
     }
-    c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => d.name === name) ?? null)
+    c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => isCalled(d, name)) ?? null)
+    c.memo = memo
     c.attempts = 0
     c.unknown = name !== 'unknown' && c.dissector === null
     if (name === 'encrypted') c.passedOver = 'encrypted'
-    c.state = c.dissector?.open?.()
+    this.open(c, 'beginning')
   }
 
   // ── losing and finding the way ──────────────────────────────────────────────────────────────────────────────────
@@ -774,7 +825,7 @@ export class Conversation implements Reader {
     this.unsync(c, c.forth)
     this.unsync(c, c.back)
     this.doubt(c)
-    c.state = c.dissector?.open?.()
+    this.open(c, 'middle')
   }
 
   private unsync(c: Connection, half: Half): void {
@@ -821,7 +872,7 @@ export class Conversation implements Reader {
           c.dissector = d
           c.hinted = hinted
           c.client = side === 'client' ? half : c.peer(half)
-          c.state = d.open?.()
+          this.open(c, c.midstream ? 'middle' : 'beginning')
           if (c.midstream) {
             half.synced = true
             half.exact = true
@@ -863,6 +914,7 @@ export class Conversation implements Reader {
     context.transport = c.transport
     context.port = port
     context.hinted = hinted
+    context.midstream = c.midstream
     try {
       return d.probe(at, side, context) ? 'yes' : 'no'
     } catch (thrown) {
@@ -892,6 +944,10 @@ const MISSED: ItemError = {
 }
 const NO_ANSWER: ItemError = { type: 'timeout', msg: 'no answer came' }
 const NO_REQUEST: ItemError = { type: 'pair-not-found', msg: 'the request was not captured' }
+
+function isCalled(dissector: Dissector, name: string): boolean {
+  return dissector.name === name || dissector.aliases?.includes(name) === true
+}
 
 function unanswered(c: Connection, why: Ending): ItemError {
   if (why === 'reset') return { type: 'connection', msg: `reset by the ${c.reset ?? 'other side'} before the answer` }

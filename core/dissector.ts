@@ -7,7 +7,7 @@
  */
 import type { BufferPool } from './buffer-pool.ts'
 import type { Cursor } from './cursor.ts'
-import type { Item, ItemError, Json } from './item.ts'
+import type { ItemError, Json } from './item.ts'
 import type { JsonWriter, Written } from './json-writer.ts'
 
 export type Side = 'client' | 'server'
@@ -39,6 +39,8 @@ export interface Face {
 
 export interface Dissector<State = unknown> extends Face {
   transports: readonly Transport[]
+  /** Other names that messages lead here by (`Message.becomes`): `websocket`, as HTTP's Upgrade says. */
+  aliases?: readonly string[]
   /**
    * Answers may overtake each other and are matched by `Message.key`. Without it answers come in the order of
    * their requests.
@@ -54,9 +56,10 @@ export interface Dissector<State = unknown> extends Face {
   probe(at: Cursor, from: Side, ctx: Context<State>): boolean
   /**
    * State of one connection, both sides: modes that were negotiated. What belongs to one request travels as its `memo`.
-   * Called again when bytes were lost.
+   * Called again when bytes were lost: then, and where listening began late, both sides are in the middle of something.
+   * `memo` is what came with `Message.becomes`, also then.
    */
-  open?(): State
+  open?(where?: 'beginning' | 'middle', memo?: unknown): State
   /**
    * Reads one message of `ctx.from`, or several that end together. null: bytes were read (position moved or committed)
    * and no message came of it.
@@ -93,6 +96,8 @@ export interface Context<State = unknown> {
   port: number
   /** The port is one of the dissector's own. */
   hinted: boolean
+  /** The beginning of the connection was not seen, or bytes of it are missing. */
+  midstream: boolean
   /** Bytes of a body worth keeping; 0 when nobody wants bodies. */
   keep: number
   /** Bytes behind the cursor's end that were on the wire and not captured; of streams and of UDP always 0. */
@@ -104,6 +109,8 @@ export interface Context<State = unknown> {
    * undefined when that request was not seen.
    */
   awaited: unknown
+  /** The request itself, as it was delivered; null when it was not seen. */
+  readonly request: Json | Written | null
   /** Of what is read at present: for a message that is put together from parts between those of others. */
   readonly moment: Moment
   /** An empty writer for whoever writes the body's text himself; empty again at the next `read`. */
@@ -126,13 +133,20 @@ export interface Message {
   unanswered?: boolean
   /** The quoted packet of `ctx.related` did not arrive, for this reason: what it asked will have no answer. */
   refuses?: string
+  /**
+   * Of a request or a response that has no counterpart, because each side sends what it likes: what the item says as
+   * its `event`, beside the message.
+   */
+  event?: Json | Written
   /** The answer is not the last one to its request (DNS zone transfer, gRPC stream): keep the request waiting. */
   more?: boolean
   /**
    * From the next byte on both sides speak another protocol: a name, 'unknown' to probe afresh, or 'encrypted' for what
-   * nobody can read.
+   * nobody can read. The memo is for the other dissector's `open`.
    */
-  becomes?: string
+  becomes?: string | { name: string; memo: unknown }
+  /** It lies within a message that goes on: what `read` committed stays, and time is that of the latest packet. */
+  within?: true
   /** It belongs to a protocol that travels within the dissector's own. */
   as?: Face
   /** When it began, where that was before the bytes that `read` was shown. */
@@ -153,10 +167,31 @@ export interface Summary {
   status: string
 }
 
-/** Sees the finished items of other protocols and may make more of them (GraphQL in HTTP). */
+/**
+ * Sees what others have read before it is written, and may make it its own (GraphQL in HTTP): then the item has the
+ * refiner's face, keeps the name of the protocol that it travels in, and request, response and event gain fields.
+ */
 export interface Refiner extends Face {
+  /** Names of those whose messages it wants to see: `http`, `ws`. */
   refines: readonly string[]
-  refine(item: Item): Item | null
+  /** Asked once an item, and most are not its own: `Written` tells where the type and the body lie, to look there first. */
+  refine(exchange: Exchange): Refinement | null
+}
+
+/** What an item will say, null where there is none. Valid during the call alone. */
+export interface Exchange {
+  request: Json | Written | null
+  response: Json | Written | null
+  event: Json | Written | null
+}
+
+/** Fields that are added. */
+export interface Refinement {
+  request?: Json | undefined
+  response?: Json | undefined
+  event?: Json | undefined
+  /** The answer tells of an error that the host does not see. */
+  failed?: boolean
 }
 
 /** Sees connections themselves, not what is said on them (TCP). */

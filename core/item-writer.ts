@@ -43,6 +43,8 @@ export interface Answer {
   size: number
   failed: boolean
   version: string | undefined
+  /** Fields that a refiner adds. */
+  gained?: Json | undefined
 }
 
 /** A batch that is being written, or was. */
@@ -120,6 +122,22 @@ export class ItemWriter {
     this.write(c, null, null, error, seconds, nanoseconds, -1)
     this.event = null
   }
+
+  /** A message that wants no answer and is none, with what the item says as its event. */
+  writeOneWay(
+    c: Connection,
+    kind: 'request' | 'response',
+    message: Answer,
+    event: Json | Written,
+    error: ItemError | null,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
+    this.event = { face: message.face, body: event, size: 0, failed: false, version: undefined }
+    const isRequest = kind === 'request'
+    this.write(c, isRequest ? message : null, isRequest ? null : message, error, seconds, nanoseconds, -1)
+    this.event = null
+  }
   private event: Answer | null = null
 
   /**
@@ -128,7 +146,7 @@ export class ItemWriter {
    */
   write(
     c: Connection,
-    request: Request | null,
+    request: Request | Answer | null,
     answer: Answer | null,
     error: ItemError | null,
     seconds: number,
@@ -138,7 +156,7 @@ export class ItemWriter {
     const { out, event } = this
     const at = this.count * SPANS
     this.starts[this.count] = out.length
-    const face = request?.face ?? answer?.face ?? event!.face
+    const { face } = request ?? answer ?? event!
     const version = request?.version ?? answer?.version ?? event?.version ?? face.version
     let prefix = c.prefixes[0]
     if (prefix === undefined || prefix.face !== face || prefix.version !== version)
@@ -155,9 +173,9 @@ export class ItemWriter {
     this.time(seconds, nanoseconds)
 
     out.raw(REQUEST)
-    this.body(request === null ? null : request.body, at + REQUEST_START, at + REQUEST_BODY_START)
+    this.body(request, at + REQUEST_START, at + REQUEST_BODY_START)
     out.raw(RESPONSE)
-    this.body(answer === null ? null : answer.body, at + RESPONSE_START, at + RESPONSE_BODY_START)
+    this.body(answer, at + RESPONSE_START, at + RESPONSE_BODY_START)
 
     const requestSize = request === null ? 0 : request.size
     const responseSize = answer === null ? 0 : answer.size
@@ -178,8 +196,7 @@ export class ItemWriter {
       else out.value(error)
       out.raw(EVENT)
       if (event === null) out.raw(NULL)
-      else if (event.body instanceof Written) out.written(event.body)
-      else out.value(event.body)
+      else this.json(event)
       out.raw(SIZE)
     }
     out.integer(requestSize + responseSize + (event === null ? 0 : event.size))
@@ -189,23 +206,35 @@ export class ItemWriter {
   }
 
   /** A request or an answer; notes in `spans`, at two places, where it and its body begin and end. */
-  private body(body: Json | Written | null, place: number, bodyPlace: number): void {
+  private body(message: Answer | null, place: number, bodyPlace: number): void {
     const { out, spans } = this
     const start = out.length
     let bodyStart = -1
     let bodyEnd = -1
-    if (body === null) out.raw(NULL)
-    else if (body instanceof Written) {
-      if (body.bodyStart >= 0) {
+    if (message === null) out.raw(NULL)
+    else {
+      const { body } = message
+      if (body instanceof Written && body.bodyStart >= 0) {
         bodyStart = start + body.bodyStart - body.start
         bodyEnd = start + body.bodyEnd - body.start
       }
-      out.written(body)
-    } else out.value(body)
+      this.json(message)
+    }
     spans[place] = start
     spans[place + 1] = out.length
     spans[bodyPlace] = bodyStart
     spans[bodyPlace + 1] = bodyEnd
+  }
+
+  /** What was read, and what a refiner adds to it. */
+  private json({ body, gained }: Answer): void {
+    const { out } = this
+    if (body instanceof Written) out.written(body)
+    else out.value(body)
+    if (gained === undefined) return
+    // Over the closing brace; whatever is refined has fields.
+    out.length--
+    out.ascii(`,${JSON.stringify(gained).slice(1)}`)
   }
 
   private prefix(c: Connection, face: Face, version: string): Prefix {

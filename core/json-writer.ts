@@ -11,10 +11,28 @@ export class Written {
   /** The body's text within it (a JSON string, quotes included), which readers without interest in bodies leave out; -1: none. */
   bodyStart = -1
   bodyEnd = -1
+  /** The media type within it, a JSON string too; -1: none. */
+  typeStart = -1
+  typeEnd = -1
   constructor(bytes: Uint8Array, start: number, end: number) {
     this.bytes = bytes
     this.start = start
     this.end = end
+  }
+
+  /** The same text, copied to `start` in other bytes. */
+  movedTo(bytes: Uint8Array, start: number): Written {
+    const by = start - this.start
+    const moved = new Written(bytes, start, this.end + by)
+    if (this.bodyStart >= 0) {
+      moved.bodyStart = this.bodyStart + by
+      moved.bodyEnd = this.bodyEnd + by
+    }
+    if (this.typeStart >= 0) {
+      moved.typeStart = this.typeStart + by
+      moved.typeEnd = this.typeEnd + by
+    }
+    return moved
   }
 }
 

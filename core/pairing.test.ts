@@ -108,6 +108,7 @@ function request(name: string, ack: number): Request {
     version: undefined,
     failed: false,
     error: null,
+    gained: undefined,
     answers: 0,
   }
 }

@@ -31,6 +31,8 @@ export interface Request {
   version: string | undefined
   failed: boolean
   error: ItemError | null
+  /** Fields that a refiner adds. */
+  gained: Json | undefined
   /** Answers that were paired with it already (`Message.more`). */
   answers: number
 }
@@ -101,12 +103,7 @@ export class Slab {
     const start = this.used
     copy(text, this.bytes, start)
     this.used += size
-    const kept = new Written(this.bytes, start, start + size)
-    if (text.bodyStart >= 0) {
-      kept.bodyStart = start + text.bodyStart - text.start
-      kept.bodyEnd = start + text.bodyEnd - text.start
-    }
-    return kept
+    return text.movedTo(this.bytes, start)
   }
 }
 

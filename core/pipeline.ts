@@ -11,6 +11,7 @@ import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
 import { emptyPacket, type Packet } from './packet.ts'
 import { Reassembly } from './reassembly.ts'
+import { Refining } from './refining.ts'
 import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
 
@@ -53,7 +54,9 @@ export class Pipeline {
 
   constructor(settings: PipelineSettings, sink: (batch: Batch) => void) {
     this.writer = new ItemWriter(settings.worker, settings.node, sink)
-    this.conversation = new Conversation(settings.protocols.dissectors, this.writer, this.tally, settings.keepBodies)
+    const { protocols, keepBodies } = settings
+    const refining = new Refining(protocols.refiners)
+    this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies)
     this.reassembly = new Reassembly(this.conversation, this.tally)
   }
 

@@ -104,6 +104,8 @@ export function writeEnd(
     out.byte(CLOSE)
   }
   const written = out.since(0)
+  written.typeStart = head.typeStart
+  written.typeEnd = head.typeEnd
   if (span !== null && size > 0) {
     written.bodyStart = span[0]
     written.bodyEnd = span[1]

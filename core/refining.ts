@@ -1,0 +1,62 @@
+/**
+ * Asks the refiners about each item before it is written. An item that one of them takes shows the refiner's face, under
+ * the name of the protocol that carried it: whoever filters for `http` goes on seeing it.
+ */
+import type { Exchange, Face, Refiner } from './dissector.ts'
+import type { Json } from './item.ts'
+import type { Answer } from './item-writer.ts'
+
+export class Refining {
+  private readonly refiners: readonly Refiner[]
+  private readonly asked = new Map<Face, readonly Asked[]>()
+  /** One for all items: nobody keeps it. */
+  private readonly exchange: { -readonly [name in keyof Exchange]: Exchange[name] } = {
+    request: null,
+    response: null,
+    event: null,
+  }
+
+  constructor(refiners: readonly Refiner[]) {
+    this.refiners = refiners
+  }
+
+  /** Gives the parts of an item, of which one at least is there, what a refiner makes of them. */
+  refine(request: Answer | null, response: Answer | null, event: Answer | null): void {
+    const host = (request ?? response ?? event!).face
+    let asked = this.asked.get(host)
+    if (asked === undefined) {
+      asked = this.refiners.filter(one => one.refines.includes(host.name)).map(one => new Asked(one, host))
+      this.asked.set(host, asked)
+    }
+    if (asked.length === 0) return
+    const { exchange } = this
+    exchange.request = request === null ? null : request.body
+    exchange.response = response === null ? null : response.body
+    exchange.event = event === null ? null : event.body
+    for (const { refiner, face } of asked) {
+      const found = refiner.refine(exchange)
+      if (found === null) continue
+      if (request !== null) adopt(request, face, found.request)
+      if (response !== null) adopt(response, face, found.response)
+      if (event !== null) adopt(event, face, found.event)
+      if (found.failed === true) (response ?? request ?? event!).failed = true
+      return
+    }
+  }
+}
+
+function adopt(part: Answer, face: Face, gained: Json | undefined): void {
+  part.face = face
+  part.gained = gained
+}
+
+/** A refiner for one host. */
+class Asked {
+  readonly refiner: Refiner
+  readonly face: Face
+
+  constructor(refiner: Refiner, host: Face) {
+    this.refiner = refiner
+    this.face = { ...refiner, family: host.family ?? host.name }
+  }
+}
