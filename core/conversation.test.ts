@@ -392,6 +392,37 @@ describe('conversation', () => {
     })
   })
 
+  it('hands what was agreed to the protocol that follows, under any of its names, also when bytes are lost', () => {
+    const opened: [where: string | undefined, memo: unknown][] = []
+    const first: Dissector<State> = {
+      ...LINES,
+      read: (at, ctx) => {
+        const message = LINES.read(at, ctx) as Message
+        return message.becomes === undefined ? message : { ...message, becomes: { name: 'another', memo: ctx.request } }
+      },
+    }
+    const other: Dissector<State> = {
+      ...OTHER,
+      aliases: ['another'],
+      open: (where, memo) => {
+        opened.push([where, memo])
+        return { lines: 0 }
+      },
+    }
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.tell('=go\n')
+    d.ask('?b\n')
+    const lost = d.ask('?c\n')
+    d.ask('?d\n')
+    d.tell('!d\n')
+    read(d, [first, other] as never, [lost])
+    assert.deepEqual(opened, [
+      ['beginning', { say: '?a' }],
+      ['middle', { say: '?a' }],
+    ])
+  })
+
   describe('at the end', () => {
     it('says why a request has no answer', () => {
       const whys = (finish: (d: Dialogue) => unknown) => {
@@ -516,6 +547,60 @@ describe('conversation', () => {
       'null !a pair-not-found',
       '?b !b',
     ])
+  })
+})
+
+describe('messages that go one way', () => {
+  const ONE_WAY: Dissector<State> = {
+    ...LINES,
+    read: (at, ctx) => ({ ...(LINES.read(at, ctx) as Message), event: { source: ctx.from } }),
+  }
+
+  it('are the request or the response of an item with an event, and leave those that wait alone', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.tell('!b\n')
+    const { items, tally } = read(d, [ONE_WAY] as never)
+    const shown = items.map(({ request, response, event, error, size }) => ({ request, response, event, error, size }))
+    assert.deepEqual(shown, [
+      { request: { say: '?a' }, response: null, event: { source: 'client' }, error: null, size: 3 },
+      { request: null, response: { say: '!b' }, event: { source: 'server' }, error: null, size: 3 },
+    ])
+    assert.deepEqual(
+      [tally.protocol('lines').events, tally.protocol('lines').halfPairs, tally.protocol('lines').pairs],
+      [2, 0, 0],
+    )
+  })
+})
+
+describe('events within a message', () => {
+  /** Each letter of an upload is an event when it comes. */
+  const SPELLED: Dissector<State> = {
+    ...LINES,
+    read(at, ctx) {
+      const start = at.position
+      const message = LINES.read(at, ctx)
+      if (message !== null || at.committed === start) return message
+      const letters = Buffer.from(at.bytes.slice(start, at.committed)).toString()
+      return [...letters].map(say => ({ kind: 'event', body: { say }, within: true, size: 1 }))
+    },
+  }
+
+  it('are told when they come, and the message when it ends', () => {
+    const d = new Dialogue().open()
+    d.ask('<4\n')
+    d.wait(500)
+    d.ask('ab')
+    d.wait(500)
+    d.ask('cd?x\n')
+    d.tell('!up\n!x\n')
+    const { items, tally } = read(d, [SPELLED] as never)
+    assert.deepEqual(items.map(line), ['<', '4', '\n', 'a', 'b', '<4 !up', '?x !x'])
+    const [first, , , letter, , upload] = items
+    assert.ok(letter!.timestamp - first!.timestamp >= 500)
+    assert.ok(upload!.timestamp < letter!.timestamp)
+    assert.equal(upload!.requestSize, 7)
+    assert.equal(tally.skippedBytes, 0)
   })
 })
 
