@@ -22,7 +22,7 @@ export interface Confinement {
 
 const run = promisify(execFile)
 
-const ENTRY = fileURLToPath(new URL('sandbox/process.ts', import.meta.url))
+const ENTRY = fileURLToPath(new URL('sandbox/process.js', import.meta.url))
 const PROJECT = fileURLToPath(new URL('../', import.meta.url))
 const TOOLS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
 

@@ -16,7 +16,7 @@ export interface Limits {
   /** Items and bytes that travel together. */
   sheafItems: number
   sheafBytes: number
-  /** ms that an item waits for company. */
+  /** ms that an item waits for company: each journey costs as much as a hundred items. */
   lingerMs: number
   /** Lines of console that a script may print at once, and for how many each second on: others' lines must stay readable. */
   consoleLines: number
@@ -40,7 +40,7 @@ export const LIMITS: Limits = {
   heldBytes: 32 * 1024 * 1024,
   sheafItems: 2048,
   sheafBytes: 4 * 1024 * 1024,
-  lingerMs: 5,
+  lingerMs: 40,
   consoleLines: 1000,
   consoleLinesPerSecond: 200,
   consoleText: 8192,

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { Fault } from '../core/fault.ts'
 import { type Confinement, closeDoors, command, look } from './confinement.ts'
-import { FrameReader, frame } from './sandbox/frames.ts'
+import { FrameReader, frame } from './sandbox/frames.js'
 import type { ToHost, ToSandbox } from './sandbox/messages.ts'
 
 /** What the process says before it dies is kept up to here: a script must not fill the host's memory with it. */

@@ -91,7 +91,7 @@ describe('structure checker', () => {
     { path: 'core/fixtures/smtp/hello.json', text: '[]' },
     { path: 'dashboard/a.ts', text: `${opening}import type { Item } from '../core/item.ts'\n` },
     { path: 'dashboard/b.ts', text: `${opening}import { parse } from '../core/filter/parser.ts'\n` },
-    { path: 'scripting/sandbox/isolate.ts', text: `${opening}import ivm from 'isolated-vm'\n` },
+    { path: 'scripting/sandbox/isolate.js', text: `${opening}import ivm from 'isolated-vm'\n` },
     { path: 'scripting/a.ts', text: `${opening}// import { b } from '../hub/b.ts'\n` },
     { path: 'cli/run.ts', text: `#!/usr/bin/env node\n${opening}import { b } from '../worker/b.ts'\n` },
     { path: 'examples/scripts/a.js', text: '// Counts requests by route.\n' },

@@ -1,22 +1,31 @@
-/** One script in an isolate of its own: compiled, run, its hooks found; then called in its own thread. */
+/**
+ * One script in an isolate of its own: compiled, run, its hooks found; then called in its own thread. JavaScript, as
+ * process.js says why.
+ */
 import { setFlagsFromString } from 'node:v8'
 import ivm from 'isolated-vm'
-import type { Limits } from '../limits.ts'
-import type { Bridge, Inside, Settings } from './inside/runtime.ts'
-import type { HostSettings, Load } from './messages.ts'
 
-/** The bridge as this side of it: what the isolate waits for may be a promise here. */
-export interface OuterBridge extends Omit<Bridge, 'fetch' | 'order'> {
-  fetch(...args: Parameters<Bridge['fetch']>): Promise<ReturnType<Bridge['fetch']>>
-  order(...args: Parameters<Bridge['order']>): Promise<string>
-}
+/** @import { Limits } from '../limits.ts' */
+/** @import { Bridge, Inside, Settings } from './inside/runtime.ts' */
+/** @import { HostSettings, Load } from './messages.ts' */
+
+/**
+ * The bridge as this side of it: what the isolate waits for may be a promise here.
+ *
+ * @typedef {Omit<Bridge, 'fetch' | 'order'> & {
+ *   fetch(...args: Parameters<Bridge['fetch']>): Promise<ReturnType<Bridge['fetch']>>
+ *   order(...args: Parameters<Bridge['order']>): Promise<string>
+ * }} OuterBridge
+ */
 
 /** The isolate is gone or must go, and why. */
 export class Lost {
-  readonly kind: 'time' | 'memory'
-  readonly cause: string
-  readonly stack: string
-  constructor(kind: 'time' | 'memory', cause: string, stack: string) {
+  /**
+   * @param {'time' | 'memory'} kind
+   * @param {string} cause
+   * @param {string} stack
+   */
+  constructor(kind, cause, stack) {
     this.kind = kind
     this.cause = cause
     this.stack = stack
@@ -27,12 +36,14 @@ export class Lost {
 const SLICE_MS = 25
 
 export class ScriptIsolate {
-  readonly #limits: Limits
-  readonly #isolate: ivm.Isolate
-  readonly #collect: ivm.Reference
-  #calls: Record<string, ivm.Reference> = {}
+  #limits
+  #isolate
+  #collect
+  /** @type {Map<string, ivm.Reference>} */
+  #calls = new Map()
 
-  constructor(limits: Limits) {
+  /** @param {Limits} limits */
+  constructor(limits) {
     this.#limits = limits
     this.#isolate = new ivm.Isolate({
       memoryLimit: limits.memoryMb,
@@ -45,21 +56,30 @@ export class ScriptIsolate {
     setFlagsFromString('--no-expose-gc')
   }
 
-  get cpuMs(): number {
+  get cpuMs() {
     return this.#isolate.isDisposed ? 0 : Number(this.#isolate.cpuTime / 1000n) / 1000
   }
 
-  /** Names of the hooks that the script defines. Throws `Lost`. */
-  async load(load: Load, inside: string, settings: HostSettings, bridge: OuterBridge): Promise<string[]> {
+  /**
+   * Names of the hooks that the script defines. Throws `Lost`.
+   *
+   * @param {Load} load
+   * @param {string} inside
+   * @param {HostSettings} settings
+   * @param {OuterBridge} bridge
+   */
+  async load(load, inside, settings, bridge) {
     const context = await this.#isolate.createContext()
     const { fetch, order, console, failed, timer } = bridge
-    const ignored = { ignored: true } as const
-    const all: Settings = { ...settings, file: load.file, sliceMs: SLICE_MS }
+    /** @type {{ ignored: true }} */
+    const ignored = { ignored: true }
+    /** @type {Settings} */
+    const all = { ...settings, file: load.file, sliceMs: SLICE_MS }
     const text = JSON.stringify(all)
     const calls = await context.evalClosure(
       inside,
       [
-        new ivm.Reference((...args: Parameters<typeof fetch>) =>
+        new ivm.Reference((/** @type {Parameters<typeof fetch>} */ ...args) =>
           fetch(...args).then(answer => new ivm.ExternalCopy(answer).copyInto({ release: true })),
         ),
         new ivm.Reference(order),
@@ -72,7 +92,7 @@ export class ScriptIsolate {
       { result: { reference: true }, filename: 'hookline:runtime' },
     )
     for (const name of ['ready', 'items', 'packets', 'resume', 'report', 'timer', 'settle', 'keep', 'loadFailed'])
-      this.#calls[name] = await (calls as ivm.Reference).get(name, { reference: true })
+      this.#calls.set(name, await calls.get(name, { reference: true }))
     try {
       const script = await this.#isolate.compileScript(load.code, { filename: load.file })
       await script.run(context, { timeout: this.#limits.loadMs })
@@ -82,39 +102,63 @@ export class ScriptIsolate {
     return this.#findHooks(context)
   }
 
-  /** Hooks may be declared by `let` and `const`, which are no properties of the global object. */
-  async #findHooks(context: ivm.Context): Promise<string[]> {
+  /**
+   * Hooks may be declared by `let` and `const`, which are no properties of the global object.
+   *
+   * @param {ivm.Context} context
+   */
+  async #findHooks(context) {
     const names = ['onItemCaptured', 'onPacketCaptured', 'onPacket']
     const pairs = names.map(name => `${name}: typeof ${name} === 'function' ? ${name} : undefined`)
     const found = await context.eval(`({ ${pairs.join(', ')} })`, { reference: true, timeout: this.#limits.callMs })
-    await this.#calls.ready!.apply(undefined, [(found as ivm.Reference).derefInto()], { timeout: this.#limits.callMs })
-    const hooks: string[] = []
+    await this.#inside('ready').apply(undefined, [found.derefInto()], { timeout: this.#limits.callMs })
+    const hooks = []
     for (const name of names) {
-      const hook = await (found as ivm.Reference).get(name, { reference: true })
+      const hook = await found.get(name, { reference: true })
       if (hook.typeof === 'function') hooks.push(name)
     }
     return hooks
   }
 
-  /** Throws `Lost`. */
-  async call<Name extends keyof Inside>(name: Name, args: unknown[]): Promise<string> {
+  /**
+   * Throws `Lost`.
+   *
+   * @param {keyof Inside} name
+   * @param {any[]} args
+   * @returns {Promise<string>}
+   */
+  async call(name, args) {
     const timeout = this.#limits.callMs + SLICE_MS
     const sent = args.map(one =>
       one instanceof ArrayBuffer ? new ivm.ExternalCopy(one).copyInto({ release: true }) : one,
     )
     try {
-      return (await this.#calls[name]!.apply(undefined, sent as string[], { timeout })) as string
+      return /** @type {string} */ (await this.#inside(name).apply(undefined, sent, { timeout }))
     } catch (error) {
       throw this.#lost(error, this.#limits.callMs) ?? error
     }
   }
 
-  dispose(): void {
+  /**
+   * @param {keyof Inside} name
+   * @returns {ivm.Reference}
+   */
+  #inside(name) {
+    const found = this.#calls.get(name)
+    if (found === undefined) throw new TypeError(`the runtime has no call named ${name}`)
+    return found
+  }
+
+  dispose() {
     if (!this.#isolate.isDisposed) this.#isolate.dispose()
   }
 
-  #lost(error: unknown, ms: number): Lost | null {
-    const { message, stack } = error as Error
+  /**
+   * @param {unknown} error
+   * @param {number} ms
+   */
+  #lost(error, ms) {
+    const { message, stack } = /** @type {Error} */ (error)
     if (/timed out/.test(message)) return new Lost('time', `ran longer than ${ms} ms`, String(stack))
     if (this.#isolate.isDisposed)
       return new Lost('memory', `used more than ${this.#limits.memoryMb} MB of memory`, String(stack))

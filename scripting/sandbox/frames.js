@@ -11,7 +11,12 @@ export const MAX_FRAME = 256 * 1024 * 1024
 
 const PREFIX = 8
 
-export function frame(head: object, ...bodies: Uint8Array[]): Buffer {
+/**
+ * @param {object} head
+ * @param {Uint8Array[]} bodies
+ * @returns {Buffer}
+ */
+export function frame(head, ...bodies) {
   const text = JSON.stringify(head)
   const headLength = Buffer.byteLength(text)
   let length = headLength
@@ -28,18 +33,28 @@ export function frame(head: object, ...bodies: Uint8Array[]): Buffer {
   return bytes
 }
 
-/** Cuts a stream of chunks into frames. `body` is only valid during the call. */
-export class FrameReader<Head> {
-  #chunks: Buffer[] = []
+/**
+ * Cuts a stream of chunks into frames. `body` is only valid during the call.
+ *
+ * @template Head
+ */
+export class FrameReader {
+  /** @type {Buffer[]} */
+  #chunks = []
   #size = 0
-  readonly #each: (head: Head, body: Buffer) => void
+  #each
 
-  constructor(each: (head: Head, body: Buffer) => void) {
+  /** @param {(head: Head, body: Buffer) => void} each */
+  constructor(each) {
     this.#each = each
   }
 
-  /** Throws when the other side does not speak frames. */
-  push(chunk: Buffer): void {
+  /**
+   * Throws when the other side does not speak frames.
+   *
+   * @param {Buffer} chunk
+   */
+  push(chunk) {
     this.#chunks.push(chunk)
     this.#size += chunk.length
     while (this.#size >= PREFIX) {
@@ -50,14 +65,23 @@ export class FrameReader<Head> {
       const headLength = bytes.readUInt32LE(4)
       this.#chunks[0] = bytes.subarray(PREFIX + length)
       this.#size -= PREFIX + length
-      const head = JSON.parse(bytes.toString('utf8', PREFIX, PREFIX + headLength)) as Head
+      /** @type {Head} */
+      const head = JSON.parse(bytes.toString('utf8', PREFIX, PREFIX + headLength))
       this.#each(head, bytes.subarray(PREFIX + headLength, PREFIX + length))
     }
   }
 
-  /** The first chunk, made at least `count` bytes long. */
-  #first(count: number): Buffer {
-    if (this.#chunks[0]!.length < count) this.#chunks = [Buffer.concat(this.#chunks)]
-    return this.#chunks[0]!
+  /**
+   * The first chunk, made at least `count` bytes long.
+   *
+   * @param {number} count
+   * @returns {Buffer}
+   */
+  #first(count) {
+    const [first] = this.#chunks
+    if (first !== undefined && first.length >= count) return first
+    const whole = Buffer.concat(this.#chunks)
+    this.#chunks = [whole]
+    return whole
   }
 }

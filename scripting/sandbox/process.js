@@ -1,67 +1,94 @@
 /**
  * The sandbox process: other people's scripts, an isolate each. It has no rights, no environment, no network and no
  * files: what scripts want done, it asks of the host over its standard input and output, its only way out.
+ * JavaScript, with its types in comments: stripping types would take longer than all the rest of its start.
  */
 import { isAscii } from 'node:buffer'
 import { writeSync } from 'node:fs'
-import type { Limits } from '../limits.ts'
-import { FrameReader, frame } from './frames.ts'
-import type { Progress } from './inside/runtime.ts'
-import { Lost, ScriptIsolate } from './isolate.ts'
-import type { HostSettings, Load, ToHost, ToSandbox } from './messages.ts'
+import { FrameReader, frame } from './frames.js'
+import { Lost, ScriptIsolate } from './isolate.js'
+
+/** @import { Limits } from '../limits.ts' */
+/** @import { Progress } from './inside/runtime.ts' */
+/** @import { HostSettings, Load, ToHost, ToSandbox } from './messages.ts' */
 
 const STDOUT = 1
 
 /** The user and group that own nothing. */
 const NOBODY = 65534
 
-interface Task {
-  hook: string
-  name: 'items' | 'packets' | 'timer' | 'settle' | 'keep'
-  seq: number
-  args: unknown[]
-}
+/**
+ * @typedef {object} Task
+ * @property {string} hook
+ * @property {'items' | 'packets' | 'timer' | 'settle' | 'keep'} name
+ * @property {number} seq
+ * @property {unknown[]} args
+ *
+ * @typedef {object} Asker
+ * @property {(value: any) => void} resolve
+ * @property {(error: Error) => void} reject
+ */
 
-const waiting = new Map<number, { resolve(value: never): void; reject(error: Error): void }>()
-const lanes = new Map<number, Lane>()
+/** @type {Map<number, Asker>} */
+const waiting = new Map()
+/** @type {Map<number, Lane>} */
+const lanes = new Map()
 let calls = 0
 /** Scripts run one at a time: the host looks for the one that takes the process with it. */
 let alone = false
 let running = 0
 let ending = false
 let stopMs = 0
-let unsaid: Buffer[] = []
+/** @type {Buffer[]} */
+let unsaid = []
 
-const reader = new FrameReader<ToSandbox>(receive)
-process.stdin.on('data', (chunk: Buffer) => reader.push(chunk))
+/** @type {FrameReader<ToSandbox>} */
+const reader = new FrameReader(receive)
+process.stdin.on('data', (/** @type {Buffer} */ chunk) => reader.push(chunk))
 process.stdin.on('end', () => process.exit(0))
 tell({ type: 'up' })
 
-/** Said with the next `tell`: one write costs less than two. */
-function mention(message: ToHost): void {
+/**
+ * Said with the next `tell`: one write costs less than two.
+ *
+ * @param {ToHost} message
+ */
+function mention(message) {
   unsaid.push(frame(message))
 }
 
-/** Said at once: after the next call into an isolate there may be no process to say it. */
-function tell(message: ToHost): void {
+/**
+ * Said at once: after the next call into an isolate there may be no process to say it.
+ *
+ * @param {ToHost} message
+ */
+function tell(message) {
   mention(message)
   say()
 }
 
-function say(): void {
-  const bytes = unsaid.length === 1 ? unsaid[0]! : Buffer.concat(unsaid)
+function say() {
+  const bytes = unsaid.length === 1 ? /** @type {Buffer} */ (unsaid[0]) : Buffer.concat(unsaid)
   unsaid = []
   for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at)
 }
 
-function ask(message: ToHost & { call: number }): Promise<never> {
+/**
+ * @param {ToHost & { call: number }} message
+ * @returns {Promise<any>}
+ */
+function ask(message) {
   return new Promise((resolve, reject) => {
     waiting.set(message.call, { resolve, reject })
     tell(message)
   })
 }
 
-function receive(head: ToSandbox, body: Buffer): void {
+/**
+ * @param {ToSandbox} head
+ * @param {Buffer} body
+ */
+function receive(head, body) {
   switch (head.type) {
     case 'drop':
       dropRights()
@@ -78,15 +105,16 @@ function receive(head: ToSandbox, body: Buffer): void {
     }
     case 'packets': {
       const args = [head.count, new Uint8Array(body).buffer]
-      const task: Task = { hook: 'onPacketCaptured', name: 'packets', seq: head.seq, args }
+      /** @type {Task} */
+      const task = { hook: 'onPacketCaptured', name: 'packets', seq: head.seq, args }
       for (const to of head.to) lanes.get(to)?.push(task)
       return
     }
     case 'fetched':
-      answer(head.call)?.resolve([head.everyRow, head.kind, ...openCells(body, head.cells)] as never)
+      answer(head.call)?.resolve([head.everyRow, head.kind, ...openCells(body, head.cells)])
       return
     case 'ordered':
-      answer(head.call)?.resolve(head.value as never)
+      answer(head.call)?.resolve(head.value)
       return
     case 'refused':
       answer(head.call)?.reject(new Error(head.error))
@@ -110,66 +138,88 @@ function receive(head: ToSandbox, body: Buffer): void {
   }
 }
 
-function openCells(body: Buffer, cells: number): [cells: string, texts: string, ascii: boolean] {
+/**
+ * @param {Buffer} body
+ * @param {number} cells
+ * @returns {[cells: string, texts: string, ascii: boolean]}
+ */
+function openCells(body, cells) {
   const texts = body.subarray(cells)
   return [`[${body.toString('utf8', 0, cells)}`, texts.toString('latin1'), isAscii(texts)]
 }
 
-function answer(call: number): { resolve(value: never): void; reject(error: Error): void } | undefined {
+/** @param {number} call */
+function answer(call) {
   const found = waiting.get(call)
   waiting.delete(call)
   return found
 }
 
-async function loadAll(scripts: Load[], inside: string, settings: HostSettings, limits: Limits): Promise<void> {
+/**
+ * @param {Load[]} scripts
+ * @param {string} inside
+ * @param {HostSettings} settings
+ * @param {Limits} limits
+ */
+async function loadAll(scripts, inside, settings, limits) {
   stopMs = limits.stopMs
   for (const load of scripts) lanes.set(load.script, new Lane(load.script, limits))
-  const loads = scripts.map(load => () => lanes.get(load.script)!.load(load, inside, settings))
+  const loads = scripts.map(load => () => lanes.get(load.script)?.load(load, inside, settings))
   if (alone) for (const load of loads) await load()
   else await Promise.all(loads.map(load => load()))
   tell({ type: 'ready' })
 }
 
-function pumpAll(): void {
+function pumpAll() {
   for (const lane of lanes.values()) lane.pump()
   if (ending) endIfDone()
 }
 
-function endIfDone(): void {
+function endIfDone() {
   if ([...lanes.values()].every(lane => lane.idle)) end()
 }
 
-function end(): void {
+function end() {
   const unfinished = [...lanes.values()].filter(lane => !lane.idle)
   tell({ type: 'ended', unfinished: unfinished.map(({ script, unfinished: count }) => ({ script, count })) })
 }
 
 /** One script's tasks, in order. */
 class Lane {
-  readonly script: number
-  readonly #limits: Limits
-  readonly #isolate: ScriptIsolate
-  readonly #queue: Task[] = []
+  #limits
+  #isolate
+  /** @type {Task[]} */
+  #queue = []
   #busy = true
   #gone = false
   #pending = 0
   #timers = 0
 
-  constructor(script: number, limits: Limits) {
+  /**
+   * @param {number} script
+   * @param {Limits} limits
+   */
+  constructor(script, limits) {
+    /** @readonly */
     this.script = script
     this.#limits = limits
     this.#isolate = new ScriptIsolate(limits)
   }
 
-  get unfinished(): number {
+  get unfinished() {
     return this.#gone ? 0 : this.#pending + this.#timers + this.#queue.length
   }
 
-  get idle(): boolean {
+  get idle() {
     return this.#gone || (!this.#busy && this.unfinished === 0)
   }
 
-  async load(load: Load, inside: string, settings: HostSettings): Promise<void> {
+  /**
+   * @param {Load} load
+   * @param {string} inside
+   * @param {HostSettings} settings
+   */
+  async load(load, inside, settings) {
     const { script } = this
     this.#enter('load')
     try {
@@ -184,7 +234,7 @@ class Lane {
     } catch (error) {
       if (error instanceof Lost) this.#setApart('load', error)
       else {
-        const { message, stack, name } = error as Error
+        const { message, stack, name } = /** @type {Error} */ (error)
         const cause = message === undefined ? String(error) : `${name}: ${message}`
         tell({ type: 'failed', script, report: JSON.stringify({ hook: 'load', kind: 'exception', cause, stack }) })
         this.#gone = true
@@ -193,20 +243,23 @@ class Lane {
     this.#leave(null, 0)
   }
 
-  push(task: Task): void {
+  /** @param {Task} task */
+  push(task) {
     if (this.#gone) return
     this.#queue.push(task)
     this.pump()
   }
 
-  pump(): void {
+  pump() {
     if (this.#busy || this.#gone || (alone && running > 0)) return
     const task = this.#queue.shift()
     if (task !== undefined) void this.#run(task)
   }
 
-  async #run(task: Task): Promise<void> {
-    let seen: number | null = null
+  /** @param {Task} task */
+  async #run(task) {
+    /** @type {number | null} */
+    let seen = null
     let rows = 0
     this.#enter(task.hook)
     try {
@@ -214,16 +267,16 @@ class Lane {
       if (task.name === 'settle') {
         tell({ type: 'settled', script: this.script, through: task.seq, alive: numbers(answer) })
       } else {
-        let progress = parsed(answer) as Progress
+        let progress = /** @type {Progress} */ (parsed(answer))
         this.#progress(progress)
         while (progress.more) {
-          progress = parsed(await this.#isolate.call('resume', [])) as Progress
+          progress = /** @type {Progress} */ (parsed(await this.#isolate.call('resume', [])))
           this.#progress(progress)
         }
         // Promises go on between two calls; what they did is in the next answer.
         for (let before = Number.POSITIVE_INFINITY; this.#pending > 0 && this.#pending < before; ) {
           before = this.#pending
-          this.#progress(parsed(await this.#isolate.call('report', [])) as Progress)
+          this.#progress(/** @type {Progress} */ (parsed(await this.#isolate.call('report', []))))
         }
         if (task.name === 'keep') tell({ type: 'kept', script: this.script, seq: task.seq })
         if (task.name === 'items' || task.name === 'packets') seen = task.seq
@@ -236,14 +289,19 @@ class Lane {
     this.#leave(seen, rows)
   }
 
-  #progress(progress: Progress): void {
+  /** @param {Progress} progress */
+  #progress(progress) {
     const { passed, failed, errors, muted, more } = progress
     const counts = passed > 0 || failed > 0 || errors > 0 || muted > 0 ? { passed, failed, errors, muted } : null
     if (more || counts !== null) tell({ type: 'progress', script: this.script, counts })
     this.#pending = Number(progress.pending) || 0
   }
 
-  #startTimer(id: number, ms: number): void {
+  /**
+   * @param {number} id
+   * @param {number} ms
+   */
+  #startTimer(id, ms) {
     if (this.#timers >= this.#limits.timers) return
     this.#timers++
     setTimeout(() => {
@@ -252,13 +310,18 @@ class Lane {
     }, ms)
   }
 
-  #enter(hook: string): void {
+  /** @param {string} hook */
+  #enter(hook) {
     this.#busy = true
     running++
     tell({ type: 'enter', script: this.script, hook })
   }
 
-  #leave(seen: number | null, rows: number): void {
+  /**
+   * @param {number | null} seen
+   * @param {number} rows
+   */
+  #leave(seen, rows) {
     this.#busy = false
     running--
     mention({ type: 'leave', script: this.script, cpuMs: this.#isolate.cpuMs, seen, rows })
@@ -267,7 +330,11 @@ class Lane {
     if (unsaid.length > 0) say()
   }
 
-  #setApart(hook: string, lost: Lost): void {
+  /**
+   * @param {string} hook
+   * @param {Lost} lost
+   */
+  #setApart(hook, lost) {
     this.#gone = true
     this.#queue.length = 0
     const { kind, cause, stack } = lost
@@ -276,10 +343,16 @@ class Lane {
   }
 }
 
-/** What an isolate answers may be anything: its script may have broken its runtime. */
-function parsed(text: unknown): object {
+/**
+ * What an isolate answers may be anything: its script may have broken its runtime.
+ *
+ * @param {unknown} text
+ * @returns {object}
+ */
+function parsed(text) {
   try {
-    const value: unknown = JSON.parse(String(text))
+    /** @type {unknown} */
+    const value = JSON.parse(String(text))
     if (typeof value === 'object' && value !== null) return value
   } catch {
     // No JSON counts for nothing.
@@ -287,14 +360,18 @@ function parsed(text: unknown): object {
   return {}
 }
 
-function numbers(text: unknown): number[] {
+/**
+ * @param {unknown} text
+ * @returns {number[]}
+ */
+function numbers(text) {
   const value = parsed(text)
   return Array.isArray(value) ? value.filter(one => typeof one === 'number') : []
 }
 
-function dropRights(): void {
+function dropRights() {
   if (process.getuid?.() !== 0) return
-  process.setgroups!([])
-  process.setgid!(NOBODY)
-  process.setuid!(NOBODY)
+  process.setgroups?.([])
+  process.setgid?.(NOBODY)
+  process.setuid?.(NOBODY)
 }
