@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * What the host and the sandbox process say to each other over their pipes:
  *

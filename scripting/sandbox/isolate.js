@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * One script in an isolate of its own: compiled, run, its hooks found; then called in its own thread. JavaScript, as
  * process.js says why.

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The sandbox process: other people's scripts, an isolate each. It has no rights, no environment, no network and no
  * files: what scripts want done, it asks of the host over its standard input and output, its only way out.
