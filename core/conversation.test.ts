@@ -23,6 +23,7 @@ interface Upload {
  *   client   ?words     a request                     server   !words   its answer; !!words one that tells of an error
  *   client   -words     one without an answer         server   +words   an answer of several; *words an event
  *   client   <n         n bytes follow, committed     server   =name    an answer behind which the protocol changes
+ *                                                     server   ~name    the same without an answer
  *
  * In the keyed dialect a request and its answers share the first letter of their words.
  */
@@ -37,7 +38,7 @@ const LINES: Dissector<State> = {
   ports: [80],
   priority: 0,
   open: () => ({ lines: 0 }),
-  probe: (at, from) => (from === 'client' ? '?-<' : '!*+=').includes(String.fromCharCode(at.peek())),
+  probe: (at, from) => (from === 'client' ? '?-<' : '!*+=~').includes(String.fromCharCode(at.peek())),
   read(at, ctx) {
     if (at.progress !== null) return upload(at, at.progress as Upload)
     const line = at.text(at.lineEnd(1_000_000) + 1 - at.position).trimEnd()
@@ -95,6 +96,8 @@ function messageOf(line: string, ctx: Context<State>): Message {
       return { kind: 'event', body: { say: `${line} line ${ctx.state.lines}` } }
     case 's=':
       return { kind: 'response', ...message, becomes: line.slice(1) }
+    case 's~':
+      return { kind: 'nothing', body: {}, becomes: line.slice(1) }
   }
   throw new Malformed(`expected a line of this protocol, found ${line}`)
 }
@@ -671,6 +674,15 @@ it('passes over what is encrypted from the next byte on, by that cause', () => {
   d.ask('12345')
   const { tally } = read(d)
   assert.deepEqual([...tally.skipped], [['encrypted', 8]])
+})
+
+it('passes over what it held of the other side, and makes no item of a message that is nothing', () => {
+  const d = new Dialogue().open()
+  d.ask('?half a line')
+  d.tell('~encrypted\nxyz')
+  const { items, tally } = read(d)
+  assert.deepEqual(items, [])
+  assert.deepEqual([...tally.skipped], [['encrypted', 15]])
 })
 
 /** Twelve requests, some sent before the answer to the one before; an answer takes less than a second. */

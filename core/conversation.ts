@@ -518,7 +518,7 @@ export class Conversation implements Reader {
     const size = message.size ?? read
     if (message.kind === 'event' || message.event !== undefined) this.deliverEvent(c, half, message, size)
     else if (message.kind === 'request') this.deliverRequest(c, half, message, size)
-    else this.deliverAnswer(c, half, message, size, awaited)
+    else if (message.kind === 'response') this.deliverAnswer(c, half, message, size, awaited)
     const { becomes } = message
     if (becomes === undefined) return
     if (typeof becomes === 'string') this.become(c, becomes, undefined)
@@ -549,7 +549,7 @@ export class Conversation implements Reader {
     tally.events++
     if (told.failed) tally.failed++
     if (kind === 'event') this.writer.writeEvent(c, told, error, seconds, nanoseconds)
-    else this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
+    else if (kind !== 'nothing') this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
     if (message.refuses !== undefined) this.refuse(message.refuses)
   }
 
@@ -793,7 +793,7 @@ export class Conversation implements Reader {
   }
 
   private become(c: Connection, name: string, memo: unknown): void {
-    this.abandon(c, NO_ANSWER)
+    this.abandon(c, c.midstream ? MISSED : NO_ANSWER)
     for (const half of [c.forth, c.back]) {
       // What is committed was meant for the dissector before.
       this.forget(half)
@@ -805,6 +805,9 @@ export class Conversation implements Reader {
     c.unknown = name !== 'unknown' && c.dissector === null
     if (name === 'encrypted') c.passedOver = 'encrypted'
     this.open(c, 'beginning')
+    if (!c.unknown) return
+    this.drop(c.forth, c.passedOver)
+    this.drop(c.back, c.passedOver)
   }
 
   // ── losing and finding the way ──────────────────────────────────────────────────────────────────────────────────

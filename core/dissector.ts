@@ -80,7 +80,7 @@ export interface Dissector<State = unknown> extends Face {
 
 export type Ending = 'closed' | 'reset' | 'lost' | 'idle' | 'capture-ended'
 
-/** When the first byte of a message was captured, and where the other side stood then. Kept and given back, not read. */
+/** When the first byte of a message was captured, and where the other side stood then. Mostly kept and given back. */
 export interface Moment {
   readonly seconds: number
   readonly nanoseconds: number
@@ -120,7 +120,8 @@ export interface Context<State = unknown> {
 }
 
 export interface Message {
-  kind: 'request' | 'response' | 'event'
+  /** `nothing` makes no item: of such a message only `becomes` is heeded. */
+  kind: 'request' | 'response' | 'event' | 'nothing'
   /** Plain JSON, or text already written by a JsonWriter (then only valid until the next `read`: the engine copies). */
   body: Json | Written
   /** For `keyed` protocols: what an answer repeats of its request. */
