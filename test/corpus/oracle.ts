@@ -1,8 +1,8 @@
 /** What tshark counted in a capture, beside what came out here: every difference wants a reason. */
 import type { Item } from '../../core/item.ts'
 
-/** tshark's counts by name, as index.json of the corpus has them: numbers, or numbers by word. */
-export type Counts = Record<string, number | Record<string, number>>
+/** tshark's counts by name, as index.json of the corpus has them: numbers, numbers by word, or the different words. */
+export type Counts = Record<string, number | Record<string, number> | readonly string[]>
 
 export interface Difference {
   /** `http.statuses 404`. */
@@ -26,6 +26,13 @@ export function differences(counters: Counters, counts: Counts, items: readonly 
       if (ours !== theirs) found.push({ count: name, tshark: theirs, found: ours })
       continue
     }
+    if (isList(theirs)) {
+      const ours = new Set(items.flatMap(item => wordsOf(counter(item))))
+      const missing = theirs.filter(word => !ours.has(word))
+      for (const word of missing) found.push({ count: `${name} ${word}`, tshark: 1, found: 0 })
+      for (const word of ours) if (!theirs.includes(word)) found.push({ count: `${name} ${word}`, tshark: 0, found: 1 })
+      continue
+    }
     const ours = new Map<string, number>()
     for (const item of items) {
       for (const word of wordsOf(counter(item))) ours.set(word, (ours.get(word) ?? 0) + 1)
@@ -42,4 +49,8 @@ export function differences(counters: Counters, counts: Counts, items: readonly 
 
 function wordsOf(counted: string | readonly string[] | boolean | null): readonly string[] {
   return typeof counted === 'string' ? [counted] : Array.isArray(counted) ? counted : []
+}
+
+function isList(count: Counts[string]): count is readonly string[] {
+  return Array.isArray(count)
 }

@@ -1,0 +1,296 @@
+/**
+ * What both sides say until they encrypt: messages of the handshake, in whatever records or datagrams they come, put
+ * together to the answer that an item shows.
+ *
+ *   type(1) length(3) body(length)
+ */
+import { type Cursor, Malformed } from '../../cursor.ts'
+import type { Side } from '../../dissector.ts'
+import type { ItemError } from '../../item.ts'
+import { chainWarnings, readCertificate, type Shown } from './certificates.ts'
+import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
+import {
+  alertName,
+  compressionName,
+  extensionName,
+  groupName,
+  isDeprecated,
+  isTls13,
+  signatureName,
+  versionName,
+} from './codes.ts'
+import { md5 } from './fingerprints.ts'
+import { type ClientHello, readDraftRetry, readServerHello, type ServerHello } from './hello.ts'
+
+/**
+ * How the handshake went. In TLS 1.3 all behind ServerHello is encrypted, and with it certificates, ALPN and what
+ * became of early data: there `certificates` is empty and `alpn` null. Of a handshake that was cut short by lost
+ * packets there are only the fields that were seen.
+ */
+export interface HandshakeAnswer {
+  /** That the server chose: `TLS 1.2`. null where it did not get so far. */
+  version: string | null
+  /** As a number: 771 for TLS 1.2. */
+  versionCode: number | null
+  cipherSuite: string | null
+  cipherSuiteCode: number | null
+  compressionMethod: string | null
+  random: string | null
+  sessionId: string | null
+  /** null also where it is encrypted, as in TLS 1.3. */
+  alpn: string | null
+  extensions: string[]
+  /** Of the key exchange: `x25519`, `dh-2048`. */
+  group: string | null
+  /** With which the server signs its part of the key exchange, up to TLS 1.2. */
+  signatureAlgorithm: string | null
+  /** The client had to begin again: with which group, and whether with a cookie. */
+  helloRetryRequest: { group: string | null } | null
+  /** `full`; or what of an earlier session both went on with: `session-id`, `ticket`, `psk`. */
+  resumption: string | null
+  /** The server's own in front. */
+  certificates: Shown[]
+  /** The server sent an OCSP response with them. */
+  ocspStapled: boolean
+  clientCertificateRequested: boolean
+  clientCertificates: Shown[]
+  /** Seconds for which the server lets the client keep the ticket that it gave out in clear, null without one. */
+  sessionTicketLifetime: number | null
+  ja3s: string | null
+  ja3sText: string | null
+  alerts: Alert[]
+  /** Both sides went over to encryption. */
+  encrypted: boolean
+  /**
+   * `deprecated-version`, `weak-cipher-suite`, `weak-key-exchange`, `weak-key`, `weak-signature`,
+   * `certificate-expired`, `certificate-not-yet-valid`, `self-signed-certificate`.
+   */
+  warnings: string[]
+}
+
+export interface Alert {
+  from: Side
+  level: 'warning' | 'fatal'
+  /** `handshake_failure` */
+  description: string
+  code: number
+}
+
+/** One handshake, from its ClientHello on. */
+export interface Handshake {
+  /** The client's random number: no two handshakes have the same. undefined where the hello was not seen. */
+  key: string | undefined
+  offer: ClientHello | null
+  hello: ServerHello | null
+  retry: ServerHello | null
+  certificates: Shown[] | null
+  ocspStapled: boolean
+  group: string | null
+  signature: string | null
+  certificateRequested: boolean
+  clientCertificates: Shown[] | null
+  ticketLifetime: number | null
+  /** The server's last message before it encrypts, if all came. */
+  done: boolean
+  alerts: Alert[]
+  problem: string | null
+  /** Bytes of the server so far. */
+  size: number
+}
+
+export function beginHandshake(offer: ClientHello | null): Handshake {
+  return {
+    key: offer?.random,
+    offer,
+    hello: null,
+    retry: null,
+    certificates: null,
+    ocspStapled: false,
+    group: null,
+    signature: null,
+    certificateRequested: false,
+    clientCertificates: null,
+    ticketLifetime: null,
+    done: false,
+    alerts: [],
+    problem: null,
+    size: 0,
+  }
+}
+
+/** A chain has three or four; a server that sends more is not shown more of. */
+const MAX_CERTIFICATES = 10
+/** Only somebody who plays sends more of them. */
+const MAX_ALERTS = 10
+
+export const CLIENT_HELLO = 1
+export const SERVER_HELLO = 2
+export const NEW_SESSION_TICKET = 4
+export const HELLO_RETRY_REQUEST = 6
+export const CERTIFICATE = 11
+export const SERVER_KEY_EXCHANGE = 12
+export const CERTIFICATE_REQUEST = 13
+export const SERVER_HELLO_DONE = 14
+export const CERTIFICATE_STATUS = 22
+
+/** Takes one message of the server into the handshake; a message that cannot be read is named in `problem`. */
+export function takeServerMessage(handshake: Handshake, type: number, body: Cursor): void {
+  take(handshake, type, SERVER_MESSAGES.get(type), body)
+}
+
+export function takeClientMessage(handshake: Handshake, type: number, body: Cursor): void {
+  take(handshake, type, CLIENT_MESSAGES.get(type), body)
+}
+
+export function takeAlert(handshake: Handshake, from: Side, level: number, code: number): void {
+  if (handshake.alerts.length === MAX_ALERTS) return
+  handshake.alerts.push({ from, level: level === FATAL ? 'fatal' : 'warning', description: alertName(code), code })
+}
+
+export const FATAL = 2
+
+type Taking = (handshake: Handshake, body: Cursor) => void
+
+function take(handshake: Handshake, type: number, taking: Taking | undefined, body: Cursor): void {
+  try {
+    taking?.(handshake, body)
+  } catch (cause) {
+    if (!(cause instanceof Malformed)) throw cause
+    handshake.problem ??= `handshake message ${type}: ${cause.reason}`
+  }
+}
+
+const SERVER_MESSAGES = new Map<number, Taking>([
+  [SERVER_HELLO, takeServerHello],
+  [HELLO_RETRY_REQUEST, (handshake, body) => (handshake.retry = readDraftRetry(body))],
+  [CERTIFICATE, (handshake, body) => (handshake.certificates = readChain(body))],
+  [CERTIFICATE_STATUS, handshake => (handshake.ocspStapled = true)],
+  [SERVER_KEY_EXCHANGE, takeKeyExchange],
+  [CERTIFICATE_REQUEST, handshake => (handshake.certificateRequested = true)],
+  [SERVER_HELLO_DONE, handshake => (handshake.done = true)],
+  [NEW_SESSION_TICKET, (handshake, body) => (handshake.ticketLifetime = body.u32())],
+])
+
+const CLIENT_MESSAGES = new Map<number, Taking>([
+  [CERTIFICATE, (handshake, body) => (handshake.clientCertificates = readChain(body))],
+])
+
+function takeServerHello(handshake: Handshake, body: Cursor): void {
+  const hello = readServerHello(body)
+  if (hello.retry) handshake.retry = hello
+  else handshake.hello = hello
+  handshake.problem ??= hello.problem
+}
+
+/** n(3) of: n(3) certificate(n) */
+function readChain(body: Cursor): Shown[] {
+  const chain: Shown[] = []
+  const list = body.within(body.u24())
+  while (list.remaining > 0 && chain.length < MAX_CERTIFICATES) chain.push(readCertificate(list.view(list.u24())))
+  return chain
+}
+
+const NAMED_CURVE = 3
+
+/**
+ * RFC 8422, 5.4 and RFC 5246, 7.4.3. Up to TLS 1.1 the signature does not say how it was made.
+ *
+ *   ECDHE:   [n(2) hint(n)] type(1) = 3 curve(2) n(1) point(n) [scheme(2) n(2) signature(n)]
+ *   DHE:     [n(2) hint(n)] n(2) p(n) n(2) g(n) n(2) public key(n) [scheme(2) n(2) signature(n)]
+ */
+function takeKeyExchange(handshake: Handshake, body: Cursor): void {
+  const { hello } = handshake
+  if (hello === null) return
+  const suite = cipherSuiteName(hello.suite)
+  const elliptic = suite.startsWith('TLS_ECDH')
+  if (!elliptic && !suite.startsWith('TLS_DH')) return
+  if (suite.includes('PSK')) body.skip(body.u16())
+  if (elliptic) {
+    if (body.u8() !== NAMED_CURVE) return
+    handshake.group = groupName(body.u16())
+    body.skip(body.u8())
+  } else {
+    handshake.group = `dh-${bits(body.view(body.u16()))}`
+    body.skip(body.u16())
+    body.skip(body.u16())
+  }
+  if ((hello.version === 0x0303 || hello.version === 0xfefd) && body.remaining >= 2)
+    handshake.signature = signatureName(body.u16())
+}
+
+/** Of a number in network order. */
+function bits(bytes: Uint8Array): number {
+  const first = bytes.findIndex(byte => byte !== 0)
+  return first < 0 ? 0 : (bytes.length - first) * 8 - (Math.clz32(bytes[first]!) - 24)
+}
+
+// ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The handshake as far as it went; `encrypted`: both went over to encryption. `seconds` since 1970 is when. */
+export function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): HandshakeAnswer {
+  const { hello, retry, certificates, clientCertificates, alerts } = handshake
+  return {
+    version: hello === null ? null : versionName(hello.version),
+    versionCode: hello?.version ?? null,
+    cipherSuite: hello === null ? null : cipherSuiteName(hello.suite),
+    cipherSuiteCode: hello?.suite ?? null,
+    compressionMethod: hello === null ? null : compressionName(hello.compression),
+    random: hello?.random ?? null,
+    sessionId: hello?.sessionId ?? null,
+    alpn: hello?.alpn ?? null,
+    extensions: hello?.extensions.map(extensionName) ?? [],
+    group: handshake.group ?? (hello === null || hello.group === null ? null : groupName(hello.group)),
+    signatureAlgorithm: handshake.signature,
+    helloRetryRequest: retry === null ? null : { group: retry.group === null ? null : groupName(retry.group) },
+    resumption: hello === null ? null : resumption(handshake, hello, encrypted),
+    certificates: certificates ?? [],
+    ocspStapled: handshake.ocspStapled,
+    clientCertificateRequested: handshake.certificateRequested,
+    clientCertificates: clientCertificates ?? [],
+    sessionTicketLifetime: handshake.ticketLifetime,
+    ja3s: hello === null ? null : md5(hello.ja3sText),
+    ja3sText: hello?.ja3sText ?? null,
+    alerts,
+    encrypted,
+    warnings: warnings(handshake, seconds),
+  }
+}
+
+/** Only what was seen of it: what was lost may have said more. */
+export function partOf(handshake: Handshake, seconds: number): Partial<HandshakeAnswer> {
+  const whole = answerOf(handshake, false, seconds)
+  const { encrypted: _, resumption: __, ...seen } = whole
+  return Object.fromEntries(Object.entries(seen).filter(([, value]) => value !== null && value !== false))
+}
+
+/** What the alerts say went wrong, null where nothing did. */
+export function failureOf({ alerts }: Handshake): ItemError | null {
+  const fatal = alerts.find(({ level }) => level === 'fatal')
+  if (fatal === undefined) return null
+  return { type: 'connection', msg: `the ${fatal.from} gave up: ${fatal.description} (alert ${fatal.code})` }
+}
+
+/**
+ * Up to TLS 1.2 the server goes straight on to encryption when it remembers. A client that shows a ticket makes up a
+ * session id, so as to know by its return that the ticket was taken (RFC 5077, 3.4).
+ */
+function resumption(handshake: Handshake, hello: ServerHello, encrypted: boolean): string | null {
+  if (isTls13(hello.version)) return hello.preSharedKey ? 'psk' : 'full'
+  if (handshake.done || handshake.certificates !== null) return 'full'
+  if (!encrypted) return null
+  const { offer } = handshake
+  if (offer === null) return null
+  return (offer.sessionTicket ?? 0) > 0 ? 'ticket' : 'session-id'
+}
+
+const LEAST_DH_BITS = 2048
+
+function warnings({ hello, group, certificates }: Handshake, seconds: number): string[] {
+  if (hello === null) return []
+  const found: string[] = []
+  if (isDeprecated(hello.version)) found.push('deprecated-version')
+  if (isWeakSuite(hello.suite)) found.push('weak-cipher-suite')
+  if (group?.startsWith('dh-') && Number(group.slice(3)) < LEAST_DH_BITS) found.push('weak-key-exchange')
+  if (certificates !== null) found.push(...chainWarnings(certificates, seconds))
+  return found
+}
