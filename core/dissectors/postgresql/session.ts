@@ -1,0 +1,139 @@
+/** What the two sides of a connection to PostgreSQL know of it, and what an answer has to know of its request. */
+
+/** A prepared statement. */
+export interface Statement {
+  name: string
+  /** As items show it: without passwords, perhaps shortened. */
+  query: string
+  /** Object identifiers of the parameters' types, 0 where the server was left to find out; null: not known. */
+  types: readonly number[] | null
+  columns: readonly Column[] | null
+}
+
+/** A statement with its parameters, ready to be executed. */
+export interface Portal {
+  statement: Statement | null
+  /** Name of the statement, also where nothing else is known of it. */
+  name: string
+  formats: Formats
+  /** Where the portal itself was described. */
+  columns: readonly Column[] | null
+}
+
+/** 0 text, 1 binary: none (all text), one for all columns, or one for each; null: not known. */
+export type Formats = readonly number[] | null
+
+export interface Column {
+  name: string
+  /** `int4`, `text[]`; null for types that do not come with PostgreSQL. */
+  type: string | null
+  /** Object identifier of the type. */
+  typeId: number
+}
+
+/** The requests between two Syncs: after an error the server skips the rest of them. */
+export interface Batch {
+  failed: boolean
+}
+
+/** What a client sent of COPY FROM STDIN. */
+export interface CopyIn {
+  messages: number
+  bytes: number
+  /** It was seen to its end. */
+  complete: boolean
+}
+
+export interface Asked {
+  kind: 'startup' | 'encryption' | 'query' | 'extended' | 'function'
+  /**
+   * What the server confirms, in this order: 1 Parse, 2 Bind, 3 Close, T a description (t comes before that of a
+   * statement), X the execution. Of a simple query nothing is said here: it ends with ReadyForQuery.
+   */
+  expects: string
+  batch: Batch
+  /** A Sync follows it, so that its answer ends with ReadyForQuery. */
+  synced: boolean
+  /** What is executed; null: not known. */
+  portal: Portal | null
+  /** What was to be described, in this order; null: not known. */
+  described: readonly (Statement | Portal | null)[]
+  /** Statements that it prepares. */
+  defined: readonly Statement[]
+  copy: CopyIn | null
+}
+
+export interface Session {
+  /** null: the beginning of the connection was not seen. */
+  database: string | null
+  user: string | null
+  version: '3.0' | '3.2'
+  statements: Map<string, Statement>
+  /** Characters of all their texts. */
+  remembered: number
+  portals: Map<string, Portal>
+  batch: Batch
+  /** The newest request. */
+  last: Asked | null
+  /** After START_REPLICATION both sides send CopyData as they like. */
+  streaming: boolean
+  /** What the server sends next begins an answer, or comes unasked. */
+  aligned: boolean
+}
+
+export function openSession(): Session {
+  return {
+    database: null,
+    user: null,
+    version: '3.0',
+    statements: new Map(),
+    remembered: 0,
+    portals: new Map(),
+    batch: { failed: false },
+    last: null,
+    streaming: false,
+    aligned: false,
+  }
+}
+
+/** Clients that prepare under ever new names and never close them must not fill the memory. */
+const MAX_NAMES = 1000
+/** Characters, of all statements of a connection together; ORMs prepare some hundred of a kilobyte each. */
+const MAX_REMEMBERED = 1 << 20
+
+export function define(session: Session, statement: Statement): void {
+  const { statements } = session
+  const { name } = statement
+  // The server refuses a second statement of this name; only the one without a name is replaced.
+  if (name !== '' && statements.has(name)) return
+  forget(session, name)
+  statements.set(name, statement)
+  session.remembered += statement.query.length
+  for (const oldest of statements.keys()) {
+    if (statements.size <= MAX_NAMES && session.remembered <= MAX_REMEMBERED) return
+    forget(session, oldest)
+  }
+}
+
+export function forget(session: Session, name: string): void {
+  const { statements } = session
+  const statement = statements.get(name)
+  if (statement === undefined) return
+  session.remembered -= statement.query.length
+  statements.delete(name)
+}
+
+export function forgetAll(session: Session): void {
+  session.statements.clear()
+  session.remembered = 0
+}
+
+export function bind({ portals }: Session, name: string, portal: Portal): void {
+  portals.delete(name)
+  portals.set(name, portal)
+  if (portals.size <= MAX_NAMES) return
+  for (const oldest of portals.keys()) {
+    portals.delete(oldest)
+    return
+  }
+}
