@@ -136,6 +136,8 @@ export class Connection {
   state: unknown = undefined
   /** What the protocol before left for the dissector. */
   memo: unknown = undefined
+  /** Bytes that `state` keeps. */
+  weight = 0
   hinted = false
   waiting: Waiting | null = null
   /** An answer that came before its request was complete. */

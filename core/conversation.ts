@@ -10,7 +10,7 @@
 import { BufferPool } from './buffer-pool.ts'
 import type { Connection, Half } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
-import type { Context, Dissector, Ending, Message, Moment, Side } from './dissector.ts'
+import type { Context, Describe, Dissector, Ending, Message, Moment, Side } from './dissector.ts'
 import type { ItemError } from './item.ts'
 import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
@@ -73,7 +73,14 @@ export class Conversation implements Reader {
   /** Of the datagram in hand. */
   quoted: Quote | null = null
 
-  constructor(dissectors: readonly Dissector[], refining: Refining, writer: ItemWriter, tally: Tally, keep: number) {
+  constructor(
+    dissectors: readonly Dissector[],
+    refining: Refining,
+    writer: ItemWriter,
+    tally: Tally,
+    keep: number,
+    describe: Describe | null = null,
+  ) {
     this.dissectors = dissectors
     this.refining = refining
     this.writer = writer
@@ -97,6 +104,7 @@ export class Conversation implements Reader {
       get related() {
         return conversation.quoted?.c.stream ?? null
       },
+      describe,
       get moment() {
         return conversation.moment()
       },
@@ -168,11 +176,9 @@ export class Conversation implements Reader {
       if (c.pipelined) this.doubt(c)
       else for (const request of c.waiting?.queue ?? []) request.exact = true
     }
-    this.open(c, 'middle')
-  }
-
-  private open(c: Connection, where: 'beginning' | 'middle'): void {
-    c.state = c.dissector?.open?.(where, c.memo)
+    if (c.dissector.lost !== undefined) c.state = c.dissector.lost(c.state, c.side(half))
+    else this.open(c, 'middle')
+    this.weigh(c)
   }
 
   /** This side sends no more. */
@@ -188,7 +194,10 @@ export class Conversation implements Reader {
     )
       this.conclude(c, half, why)
     this.drop(half, c.dissector === null ? 'unknown protocol' : 'message cut short')
-    if (c.dissector !== null && half !== c.client && c.early === null) this.abandon(c, unanswered(c, why))
+    if (c.dissector !== null && half !== c.client && c.early === null) {
+      this.close(c, why)
+      this.abandon(c, unanswered(c, why))
+    }
   }
 
   private isReadable(c: Connection, half: Half): boolean {
@@ -200,7 +209,32 @@ export class Conversation implements Reader {
     if (c.client !== null) this.end(c, c.client, why)
     this.end(c, c.forth, why)
     this.end(c, c.back, why)
+    this.close(c, why)
     this.abandon(c, unanswered(c, why))
+    this.held -= c.weight
+    c.weight = 0
+  }
+
+  /** What the dissector still holds of messages that did not end. */
+  private close(c: Connection, why: Ending): void {
+    const { dissector } = c
+    if (dissector?.close === undefined) return
+    const half = c.client ?? c.forth
+    this.aim(c, half, NOTHING, 0, 0, null)
+    for (const message of dissector.close(this.context, why)) this.deliver(c, half, message, 0, null)
+    this.weigh(c)
+  }
+
+  private open(c: Connection, where: 'beginning' | 'middle'): void {
+    c.state = c.dissector?.open?.(where, c.memo)
+    this.weigh(c)
+  }
+
+  /** Notes what the state takes. */
+  private weigh(c: Connection): void {
+    const weight = c.dissector?.weight?.(c.state) ?? 0
+    this.held += weight - c.weight
+    c.weight = weight
   }
 
   // ── datagrams ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -314,6 +348,7 @@ export class Conversation implements Reader {
       }
       const dissector = c.dissector
       position = this.read(c, half, bytes, position, end)
+      if (dissector?.weight !== undefined) this.weigh(c)
       if (position === end || (c.dissector === dissector && half.synced && !c.unknown)) return position
       // Another protocol from here on, or the way has to be found again.
       if (c.unknown) {
@@ -350,7 +385,10 @@ export class Conversation implements Reader {
       if (message === null) {
         const next = at.committed >= 0 ? at.committed : at.position
         if (at.committed >= 0) this.keepProgress(half, position)
-        else this.count(c, this.takeSize(half, next - position))
+        else {
+          this.count(c, this.takeSize(half, next - position))
+          if (next > position) this.beginMessage(half)
+        }
         if (next === position) {
           this.waitForMore(half, end - position)
           return position
@@ -521,19 +559,19 @@ export class Conversation implements Reader {
     else if (message.kind === 'response') this.deliverAnswer(c, half, message, size, awaited)
     const { becomes } = message
     if (becomes === undefined) return
-    if (typeof becomes === 'string') this.become(c, becomes, undefined)
-    else this.become(c, becomes.name, becomes.memo)
+    if (typeof becomes === 'string') this.become(c, becomes, undefined, message.again)
+    else this.become(c, becomes.name, becomes.memo, message.again)
   }
 
   private deliverEvent(c: Connection, half: Half, message: Message, size: number): void {
     const { kind, body, event, version } = message
     const within = message.within === true
-    const seconds = within ? this.seconds : (message.since ?? half).seconds
-    const nanoseconds = within ? this.nanoseconds : (message.since ?? half).nanoseconds
+    const seconds = message.since?.seconds ?? (within ? this.seconds : half.seconds)
+    const nanoseconds = message.since?.nanoseconds ?? (within ? this.nanoseconds : half.nanoseconds)
     const error = message.error ?? null
     const told: Answer = {
       face: message.as ?? c.dissector!,
-      body,
+      body: body!,
       size,
       failed: message.failed === true,
       version,
@@ -554,7 +592,7 @@ export class Conversation implements Reader {
   }
 
   private deliverRequest(c: Connection, half: Half, message: Message, size: number): void {
-    const { body } = message
+    const body = message.body!
     const alone = message.unanswered === true
     const { seconds, nanoseconds, ack } = message.since ?? half
     const request: Request = {
@@ -604,6 +642,13 @@ export class Conversation implements Reader {
     }
     if (waiting.count >= MAX_WAITING || waiting.bytes >= MAX_WAITING_BYTES) {
       this.tally.limit('waiting requests')
+      if (c.dissector!.keyed === true) {
+        const oldest = waiting.queue.shift()!
+        this.settle(waiting, oldest)
+        this.writeAlone(c, oldest, MISSED)
+        this.wait(waiting, request)
+        return
+      }
       this.writeAlone(c, request, MISSED)
       this.restart(c)
       return
@@ -615,6 +660,10 @@ export class Conversation implements Reader {
       this.writePair(c, request, early.answer, early.error, early.seconds, early.nanoseconds)
       return
     }
+    this.wait(waiting, request)
+  }
+
+  private wait(waiting: Waiting, request: Request): void {
     waiting.queue.push(request)
     const weight = weightOf(request)
     waiting.bytes += weight
@@ -648,6 +697,16 @@ export class Conversation implements Reader {
     if (keyed) request = c.waiting === null ? null : more ? c.waiting.peek(message.key) : c.waiting.take(message.key)
     else if (request !== null && !more) c.waiting!.queue.shift()
     if (request !== null && !more) this.settle(c.waiting!, request)
+    const error = message.error ?? null
+    if (message.body === null) {
+      if (request === null) return
+      if (message.failed === true) {
+        request.failed = true
+        this.tally.protocol(request.face.name).failed++
+      }
+      this.writeAlone(c, request, error)
+      return
+    }
     const answer: Answer = {
       face: message.as ?? c.dissector!,
       body: message.body,
@@ -656,10 +715,11 @@ export class Conversation implements Reader {
       version: message.version,
       gained: undefined,
     }
-    const error = message.error ?? null
     if (request !== null) {
       request.answers++
-      this.writePair(c, request, answer, error, this.seconds, this.nanoseconds)
+      const { until } = message
+      this.writePair(c, request, answer, error, until?.seconds ?? this.seconds, until?.nanoseconds ?? this.nanoseconds)
+      if (message.again !== undefined) this.answered = request
       if (!keyed && !more && request.followed && c.waiting!.queue[0]?.followed !== true) {
         // What was lost behind the request did not wait for this answer.
         c.pipelined = true
@@ -792,7 +852,8 @@ export class Conversation implements Reader {
     return position
   }
 
-  private become(c: Connection, name: string, memo: unknown): void {
+  private become(c: Connection, name: string, memo: unknown, again: string | number | undefined): void {
+    this.close(c, 'closed')
     this.abandon(c, c.midstream ? MISSED : NO_ANSWER)
     for (const half of [c.forth, c.back]) {
       // What is committed was meant for the dissector before.
@@ -805,15 +866,31 @@ export class Conversation implements Reader {
     c.unknown = name !== 'unknown' && c.dissector === null
     if (name === 'encrypted') c.passedOver = 'encrypted'
     this.open(c, 'beginning')
-    if (!c.unknown) return
-    this.drop(c.forth, c.passedOver)
-    this.drop(c.back, c.passedOver)
+    const { answered } = this
+    this.answered = null
+    if (c.unknown) {
+      this.drop(c.forth, c.passedOver)
+      this.drop(c.back, c.passedOver)
+    } else if (answered !== null && again !== undefined && c.dissector !== null) {
+      c.waiting ??= new Waiting()
+      this.wait(c.waiting, {
+        ...answered,
+        face: c.dissector,
+        key: again,
+        memo: undefined,
+        version: undefined,
+        answers: 0,
+      })
+    }
   }
+  /** The request whose answer ends a protocol. */
+  private answered: Request | null = null
 
   // ── losing and finding the way ──────────────────────────────────────────────────────────────────────────────────
 
   /** Nothing of this connection is believed until its client begins a message that is recognised. */
   private lose(c: Connection, cause: SkipCause): void {
+    this.close(c, 'lost')
     if (c.dissector === null || ++c.malformed >= MAX_MALFORMED) {
       this.abandon(c, MISSED)
       this.drop(c.forth, cause)

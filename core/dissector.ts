@@ -7,7 +7,7 @@
  */
 import type { BufferPool } from './buffer-pool.ts'
 import type { Cursor } from './cursor.ts'
-import type { ItemError, Json } from './item.ts'
+import type { ItemError, Json, JsonValue } from './item.ts'
 import type { JsonWriter, Written } from './json-writer.ts'
 
 export type Side = 'client' | 'server'
@@ -60,6 +60,12 @@ export interface Dissector<State = unknown> extends Face {
    * `memo` is what came with `Message.becomes`, also then.
    */
   open?(where?: 'beginning' | 'middle', memo?: unknown): State
+  /** Bytes of `from` were lost: what is still known. Default: nothing but what `open` tells. */
+  lost?(state: State, from: Side): State
+  /** About how many bytes of memory the state takes, where they may be many: for the limit over all connections. */
+  weight?(state: State): number
+  /** The connection is over or not understood any more: whatever the state still holds is said now. */
+  close?(ctx: Context<State>, why: Ending): Message[]
   /**
    * Reads one message of `ctx.from`, or several that end together. null: bytes were read (position moved or committed)
    * and no message came of it.
@@ -117,13 +123,24 @@ export interface Context<State = unknown> {
   out: JsonWriter
   /** For bytes that must outlive a `read`. */
   buffers: BufferPool
+  /** Where somebody has the descriptions of messages that do not describe themselves. */
+  describe: Describe | null
 }
+
+/**
+ * Reads a message of gRPC whose description is known (.proto files), `path` being that of the call. null: it is not known,
+ * or the bytes are not what it says.
+ */
+export type Describe = (path: string, direction: 'request' | 'response', content: Uint8Array) => JsonValue | null
 
 export interface Message {
   /** `nothing` makes no item: of such a message only `becomes` is heeded. */
   kind: 'request' | 'response' | 'event' | 'nothing'
-  /** Plain JSON, or text already written by a JsonWriter (then only valid until the next `read`: the engine copies). */
-  body: Json | Written
+  /**
+   * Plain JSON, or text already written by a JsonWriter (then only valid until the next `read`: the engine copies).
+   * null, with a `key`: the request has no answer and will have none, and `error` says why.
+   */
+  body: Json | Written | null
   /** For `keyed` protocols: what an answer repeats of its request. */
   key?: string | number
   /** The answer tells of an error (HTTP 4xx and 5xx, -ERR, NXDOMAIN). */
@@ -146,12 +163,19 @@ export interface Message {
    * nobody can read. The memo is for the other dissector's `open`.
    */
   becomes?: string | { name: string; memo: unknown }
-  /** It lies within a message that goes on: what `read` committed stays, and time is that of the latest packet. */
+  /**
+   * It, the first of several, lies within a message that goes on: what `read` committed stays, and time is that of the
+   * latest packet where it does not say `since`.
+   */
   within?: true
   /** It belongs to a protocol that travels within the dissector's own. */
   as?: Face
   /** When it began, where that was before the bytes that `read` was shown. */
   since?: Moment
+  /** When an answer ended, where that was before the bytes that `read` was shown. */
+  until?: Moment
+  /** Of an answer with `becomes`: the request is answered once more in the other protocol, under this key. */
+  again?: string | number
   /** Bytes on the wire, where they are not those between the position before and after `read`. */
   size?: number
   /** The version, where the message tells: `1.0`. */

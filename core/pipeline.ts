@@ -5,7 +5,7 @@
 import type { Batch } from './batch.ts'
 import { type Connection, Connections, type Half, MAX_CONNECTIONS } from './connections.ts'
 import { Conversation, type Quote } from './conversation.ts'
-import type { Ending, Transport } from './dissector.ts'
+import type { Describe, Ending, Transport } from './dissector.ts'
 import { Fragments } from './fragments.ts'
 import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
@@ -22,6 +22,8 @@ export interface PipelineSettings {
   node: { ip: string; name: string } | null
   /** Bytes of each body to keep; 0 for none. */
   keepBodies: number
+  /** Where somebody has descriptions of messages (.proto files). */
+  describe?: Describe | null
 }
 
 /** Unfinished messages and segments before their turn, over all connections: half of what a worker may use. */
@@ -54,9 +56,9 @@ export class Pipeline {
 
   constructor(settings: PipelineSettings, sink: (batch: Batch) => void) {
     this.writer = new ItemWriter(settings.worker, settings.node, sink)
-    const { protocols, keepBodies } = settings
+    const { protocols, keepBodies, describe = null } = settings
     const refining = new Refining(protocols.refiners)
-    this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies)
+    this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
     this.reassembly = new Reassembly(this.conversation, this.tally)
   }
 

@@ -250,6 +250,7 @@ function withBody(
     const kept = Math.min(size, ctx.keep)
     const written = writeEnd(
       out,
+      0,
       head,
       at.bytes,
       headEnd,
@@ -309,6 +310,7 @@ function finish(ctx: Context<State>, pending: Pending, error: ItemError | null):
   const { content } = body
   const written = writeEnd(
     ctx.out,
+    0,
     head,
     content,
     0,
@@ -341,11 +343,16 @@ function message(
   else {
     if (ctx.state.interim.length > 0) ctx.state.interim = []
     if (status >= 400) made.failed = true
-    if (status === 101) made.becomes = upgraded(head.upgrade)
-    else if (method === 'CONNECT' && status < 300) made.becomes = 'unknown'
+    if (status === 101) {
+      made.becomes = upgraded(head.upgrade)
+      if (made.becomes === 'http2') made.again = UPGRADED_STREAM
+    } else if (method === 'CONNECT' && status < 300) made.becomes = 'unknown'
   }
   return made
 }
+
+/** RFC 7540, 3.2: the request that was upgraded is answered on this stream. */
+const UPGRADED_STREAM = 1
 
 /** The protocol that the answer's Upgrade names first. */
 function upgraded(field: string): string {

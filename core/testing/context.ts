@@ -20,6 +20,7 @@ export function contextOf<State>(state: State, changes: Partial<Context<State>> 
     moment: { seconds: 0, nanoseconds: 0, ack: 0 },
     out: new JsonWriter(64),
     buffers: new BufferPool(),
+    describe: null,
     ...changes,
   }
 }

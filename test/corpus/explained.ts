@@ -13,7 +13,6 @@ export interface Explanation {
 export const EXPLANATIONS: readonly Explanation[] = [
   { path: 'tls/', count: 'http.', why: 'tshark was given the keys; what is encrypted is not read here' },
   { path: 'sctp/', count: 'http.', why: 'HTTP over SCTP: SCTP is not dissected' },
-  { path: 'http2/suricata__dns-over-http2', count: 'dns.', why: 'DNS over HTTP/2: HTTP/2 is not dissected' },
   {
     path: 'icmp/',
     count: 'dns.',

@@ -12,17 +12,18 @@ export interface Difference {
 }
 
 /**
- * Counts that both sides have a notion of, by tshark's name: true for an item that counts, or the word that it counts
- * under, or several.
+/**
+ * Counts that both sides have a notion of, by tshark's name: true for an item that counts, how often it counts, or the
+ * word that it counts under, or several.
  */
-export type Counters = Readonly<Record<string, (item: Item) => string | readonly string[] | boolean | null>>
+export type Counters = Readonly<Record<string, (item: Item) => string | readonly string[] | boolean | number | null>>
 
 export function differences(counters: Counters, counts: Counts, items: readonly Item[]): Difference[] {
   const found: Difference[] = []
   for (const [name, counter] of Object.entries(counters)) {
     const theirs = counts[name] ?? (items.some(item => wordsOf(counter(item)).length > 0) ? {} : 0)
     if (typeof theirs === 'number') {
-      const ours = items.filter(item => counter(item) === true).length
+      const ours = items.reduce((sum, item) => sum + Number(counter(item)), 0)
       if (ours !== theirs) found.push({ count: name, tshark: theirs, found: ours })
       continue
     }
@@ -47,7 +48,7 @@ export function differences(counters: Counters, counts: Counts, items: readonly 
   return found
 }
 
-function wordsOf(counted: string | readonly string[] | boolean | null): readonly string[] {
+function wordsOf(counted: string | readonly string[] | boolean | number | null): readonly string[] {
   return typeof counted === 'string' ? [counted] : Array.isArray(counted) ? counted : []
 }
 

@@ -6,7 +6,7 @@ import { parseForm, parseMultipart } from './forms.ts'
 
 /** What the headers say of the body and its place. */
 export interface Described {
-  /** Content-Type as JSON text in the writer that the headers were written to; -1 without one. */
+  /** Content-Type as JSON text in the writer, counted from where the message begins; -1 without one. */
   typeStart: number
   typeEnd: number
   /** Content codings in the order they were applied. */
@@ -29,11 +29,12 @@ const COMMA = 44
 const CLOSE = 125
 
 /**
- * Writes what can be written only when the body has ended, and closes the message that was begun at the start of `out`.
+ * Writes what can be written only when the body has ended, and closes the message that was begun at `from` in `out`.
  * `b[start..end)` is what was kept of the body, `size` what it was on the wire; `cut`: that is more than was kept.
  */
 export function writeEnd(
   out: JsonWriter,
+  from: number,
   head: Described,
   b: Uint8Array,
   start: number,
@@ -70,8 +71,8 @@ export function writeEnd(
     if (size === 0) out.raw(NO_POST_DATA)
     else {
       out.raw(POST_DATA)
-      writeType(out, head)
-      if (wanted) writeParameters(out, head, content ?? b.subarray(start, end))
+      writeType(out, from, head)
+      if (wanted) writeParameters(out, from, head, content ?? b.subarray(start, end))
       else out.raw(NO_PARAMS)
       if (!wanted) writeNoText(out)
       else
@@ -83,7 +84,7 @@ export function writeEnd(
     out.raw(CONTENT)
     out.integer(contentSize)
     out.raw(MIME_TYPE)
-    writeType(out, head)
+    writeType(out, from, head)
     out.byte(COMMA)
     if (!wanted) writeNoText(out)
     else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
@@ -103,9 +104,9 @@ export function writeEnd(
     }
     out.byte(CLOSE)
   }
-  const written = out.since(0)
-  written.typeStart = head.typeStart
-  written.typeEnd = head.typeEnd
+  const written = out.since(from)
+  written.typeStart = head.typeStart < 0 ? -1 : from + head.typeStart
+  written.typeEnd = head.typeEnd < 0 ? -1 : from + head.typeEnd
   if (span !== null && size > 0) {
     written.bodyStart = span[0]
     written.bodyEnd = span[1]
@@ -116,16 +117,16 @@ export function writeEnd(
 /** What a body may be after decoding; the rest is left out and marked. */
 const MAX_TEXT = 1 << 20
 
-function writeType(out: JsonWriter, head: Described): void {
+function writeType(out: JsonWriter, from: number, head: Described): void {
   if (head.typeStart < 0) out.ascii('""')
-  else out.repeat(head.typeStart, head.typeEnd)
+  else out.repeat(from + head.typeStart, from + head.typeEnd)
 }
 
 const FORM = /^"application\/x-www-form-urlencoded/i
 const MULTIPART = /^"multipart\/form-data/i
 
-function writeParameters(out: JsonWriter, head: Described, body: Uint8Array): void {
-  const type = head.typeStart < 0 ? '' : out.bytes.toString('latin1', head.typeStart, head.typeEnd)
+function writeParameters(out: JsonWriter, from: number, head: Described, body: Uint8Array): void {
+  const type = head.typeStart < 0 ? '' : out.bytes.toString('latin1', from + head.typeStart, from + head.typeEnd)
   if (FORM.test(type)) {
     out.raw(PARAMS)
     out.value(parseForm(utf8(body, 0, body.length)))

@@ -1,0 +1,248 @@
+/** A call's part in HTTP/2's exchanges: messages out of DATA, and what gRPC adds to the JSON of a request and a response. */
+import type { Context, Message } from '../../dissector.ts'
+import type { JsonValue } from '../../item.ts'
+import { constant } from '../../json-writer.ts'
+import { face } from '../grpc.ts'
+import { writeNoText, writeText } from '../http/body.ts'
+import type { Stream } from '../http2/exchange.ts'
+import { isMessages } from '../http2/frames.ts'
+import type { Part } from '../http2/part.ts'
+import { decodeMessage, type MessageFlow, newFlow, PREFIX } from './messages.ts'
+import { readProtobuf } from './protobuf.ts'
+import { percentDecoded, splitPath, statusName } from './status.ts'
+
+/** More of a direction's DATA; `first`: a frame begins. From the second message on each one becomes an event. */
+export function feed(
+  ctx: Context,
+  stream: Stream,
+  part: Part,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  first: boolean,
+  made: Message[],
+): void {
+  const flow = flowOf(ctx, part)
+  part.bodySize += end - start
+  if (flow.astray) {
+    if (!first || !isMessages(b, start, end)) return
+    flow.astray = false
+    flow.damaged = false
+    flow.prefixed = 0
+    flow.remaining = 0
+  }
+  for (let p = start; p < end; ) {
+    if (flow.prefixed === 0) {
+      if (b[p]! > 1) {
+        flow.astray = true
+        flow.incomplete = true
+        return
+      }
+      if (flow.count > 0 && !flow.streams) {
+        flow.streams = true
+        made.push(messageEvent(ctx, stream, part, flow))
+      }
+      if (flow.count > 0) part.clear()
+      flow.since = ctx.moment
+      flow.damaged = false
+      flow.length = 0
+    }
+    if (flow.prefixed < PREFIX) {
+      if (flow.prefixed === 0) flow.compressed = b[p] === 1
+      else flow.length = flow.length * 256 + b[p]!
+      part.keep(b, p, p + 1, ctx.keep, ctx)
+      p++
+      if (++flow.prefixed < PREFIX) continue
+      flow.remaining = flow.length
+    } else {
+      const size = Math.min(flow.remaining, end - p)
+      part.keep(b, p, p + size, ctx.keep, ctx)
+      flow.remaining -= size
+      p += size
+    }
+    if (flow.remaining > 0) continue
+    flow.prefixed = 0
+    flow.count++
+    if (flow.streams) made.push(messageEvent(ctx, stream, part, flow))
+  }
+}
+
+/** `length` bytes of DATA were not captured. */
+export function miss(part: Part, length: number): void {
+  const { flow } = part
+  if (flow === null) return
+  // Within a message it is known where the next one begins.
+  if (flow.prefixed === PREFIX && length < flow.remaining) {
+    flow.remaining -= length
+    flow.damaged = true
+  } else lose(part)
+}
+
+/** Frames of this direction were lost. */
+export function lose({ flow }: Part): void {
+  if (flow === null) return
+  flow.astray = true
+  flow.incomplete = true
+}
+
+function flowOf(ctx: Context, part: Part): MessageFlow {
+  if (part.flow !== null) return part.flow
+  const flow = newFlow(ctx.moment)
+  if (part.doubtful) {
+    flow.astray = true
+    flow.incomplete = true
+  }
+  part.flow = flow
+  return flow
+}
+
+/** A direction's only DATA: one message and nothing else. Then `part.flow` says so. */
+export function isOneMessage(ctx: Context, part: Part, b: Uint8Array, start: number, end: number): boolean {
+  if (part.flow !== null || end - start < PREFIX || b[start]! > 1) return false
+  const length = ((b[start + 1]! << 24) | (b[start + 2]! << 16) | (b[start + 3]! << 8) | b[start + 4]!) >>> 0
+  if (length !== end - start - PREFIX) return false
+  const flow = flowOf(ctx, part)
+  flow.count = 1
+  flow.compressed = b[start] === 1
+  flow.length = length
+  return true
+}
+
+// ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const SERVICE = constant(',"service":')
+const RPC = constant(',"rpc":')
+const TIMEOUT = constant(',"timeout":')
+const STATUS = constant(',"grpcStatus":')
+const STATUS_NAME = constant(',"grpcStatusName":')
+const MESSAGE_TEXT = constant(',"grpcMessage":')
+const DETAILS = constant(',"grpcDetails":')
+const COUNT = constant(',"messageCount":')
+const MESSAGE = constant(',"message":')
+const NULL = constant('null')
+
+export function writeRequestFields(
+  ctx: Context,
+  stream: Stream,
+  part: Part,
+  b: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const { out } = ctx
+  if (stream.path !== '') {
+    const { service, rpc } = splitPath(stream.path)
+    out.raw(SERVICE)
+    out.value(service)
+    out.raw(RPC)
+    out.value(rpc)
+  }
+  if (stream.timeout !== null || part.head?.incomplete === false) {
+    out.raw(TIMEOUT)
+    out.value(stream.timeout)
+  }
+  writeMessages(ctx, stream, part, b, start, end)
+}
+
+export function writeResponseFields(
+  ctx: Context,
+  stream: Stream,
+  part: Part,
+  b: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const { out } = ctx
+  const { status, message, details } = part.said
+  if (status !== null && /^\d{1,9}$/.test(status)) {
+    out.raw(STATUS)
+    out.integer(Number(status))
+    out.raw(STATUS_NAME)
+    out.value(statusName(Number(status)))
+    // Where headers are missing it may be among them.
+    if (message !== null || !part.lacks) {
+      out.raw(MESSAGE_TEXT)
+      out.value(percentDecoded(message ?? ''))
+    }
+    if (details !== null) {
+      out.raw(DETAILS)
+      out.value(statusDetails(details))
+    }
+  }
+  writeMessages(ctx, stream, part, b, start, end)
+}
+
+/** How many, and the one where there is one. Nothing where some may have been missed. */
+function writeMessages(ctx: Context, stream: Stream, part: Part, b: Uint8Array, start: number, end: number): void {
+  const { out } = ctx
+  const { flow } = part
+  if (!part.isWhole || !part.ended || flow?.incomplete === true || flow?.prefixed) return
+  out.raw(COUNT)
+  out.integer(flow?.count ?? 0)
+  if (flow === null || flow.count !== 1 || end - start < PREFIX + flow.length) {
+    out.raw(MESSAGE)
+    out.raw(NULL)
+    return
+  }
+  const { content, message } = decoded(ctx, stream, part, b.subarray(start + PREFIX, start + PREFIX + flow.length))
+  // Its coding may be among the headers that are missing.
+  if (content === null && part.lacks) return
+  out.raw(MESSAGE)
+  out.value(message)
+}
+
+function messageEvent(ctx: Context, stream: Stream, part: Part, flow: MessageFlow): Message {
+  const { out } = ctx
+  const { content } = part
+  const whole = !flow.damaged && content.length >= PREFIX + flow.length
+  const bytes = content.subarray(PREFIX)
+  const { message, content: plain } = whole ? decoded(ctx, stream, part, bytes) : { message: null, content: null }
+  const shown = plain ?? bytes
+  const from = out.length
+  const { service, rpc } = splitPath(stream.path)
+  const known = stream.path === '' ? {} : { path: stream.path, service, rpc }
+  out.value({
+    type: 'message',
+    direction: part.direction,
+    ...(!flow.incomplete && { index: flow.count - 1 }),
+    streamId: stream.id,
+    ...known,
+    compressed: flow.compressed,
+    message,
+  })
+  out.length--
+  out.ascii(`,"content":{"size":${whole ? shown.length : flow.length},`)
+  const span = ctx.keep > 0 && !flow.damaged ? writeText(out, shown, 0, shown.length, !whole) : null
+  if (span === null) writeNoText(out)
+  out.ascii('}}')
+  const body = out.since(from)
+  if (span !== null) {
+    body.bodyStart = span[0]
+    body.bodyEnd = span[1]
+  }
+  const event: Message = { kind: 'event', as: face, body, since: flow.since, size: PREFIX + flow.length }
+  if (flow.damaged) event.error = { type: 'dissection', msg: 'bytes of the message are missing from the capture' }
+  return event
+}
+
+function decoded(ctx: Context, stream: Stream, part: Part, bytes: Uint8Array): ReturnType<typeof decodeMessage> {
+  const { describe } = ctx
+  const { path } = stream
+  return decodeMessage(
+    bytes,
+    part.flow!.compressed,
+    part.said.encoding,
+    part.head?.type ?? null,
+    describe === null || path === '' ? nobody : content => describe(path, part.direction, content),
+  )
+}
+
+function nobody(): null {
+  return null
+}
+
+/** google.rpc.Status in base64 without padding. */
+function statusDetails(text: string): JsonValue {
+  const bytes = Buffer.from(text, 'base64')
+  return readProtobuf(bytes, 0, bytes.length) ?? text
+}

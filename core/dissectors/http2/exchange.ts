@@ -1,0 +1,584 @@
+/**
+ * Exchanges: what frames of a stream add up to. A request is handed over when its side has ended, a response when it has
+ * ended and its request too, or when a reset says that nothing more will come. Calls of gRPC that stream hand over each
+ * message as it comes.
+ */
+import type { Context, Ending, Message, Moment, Side } from '../../dissector.ts'
+import type { ItemError } from '../../item.ts'
+import { feed, isOneMessage, lose, writeRequestFields, writeResponseFields } from '../grpc/call.ts'
+import { milliseconds } from '../grpc/status.ts'
+import { face as grpcFace } from '../grpc.ts'
+import { CANCEL, errorName, isMessages, NO_ERROR } from './frames.ts'
+import { type Head, trailersOf, writeRequestHead, writeResponseHead } from './head.ts'
+import { type Field, HeaderTable, UNKNOWN } from './hpack.ts'
+import { finish, Part, writeKeptHead } from './part.ts'
+
+export interface State {
+  client: Encoder
+  server: Encoder
+  /** By number, in the order in which they began. */
+  streams: Map<number, Stream>
+  /** Those that were reset a while ago: frames that were under way may still come. */
+  reset: Set<number>
+  /** Listening began late, or bytes were lost: frames may belong to streams whose beginning was not seen. */
+  late: boolean
+  /** gRPC was spoken here. */
+  grpc: boolean
+  /** Memory that the parts of messages take. */
+  kept: number
+  /** Streams whose response waits for a request that may have ended unseen. */
+  stuck: boolean
+}
+
+/** One side's way of writing headers. */
+export interface Encoder {
+  table: HeaderTable
+  /** A header block that goes on in CONTINUATION frames. */
+  block: Block | null
+}
+
+export interface Block {
+  stream: number
+  /** The stream that PUSH_PROMISE announces; 0 for HEADERS. */
+  promised: number
+  endStream: boolean
+  fragments: Uint8Array[]
+  /** Bytes of the fragments, and of the frames. */
+  length: number
+  size: number
+  since: Moment
+}
+
+export class Stream {
+  readonly id: number
+  /** null: nothing of it was seen, or it was handed over. */
+  request: Part | null = null
+  response: Part | null = null
+  /** The request was handed over. */
+  asked = false
+  method = ''
+  path = ''
+  /** undefined: not decided yet. */
+  grpc: boolean | undefined = undefined
+  /** When the request began, and ms that its client is willing to wait. */
+  since: Moment | null = null
+  timeout: number | null = null
+  /** What is spoken in it after CONNECT: a protocol, or `tcp`. */
+  tunnel = ''
+
+  constructor(id: number) {
+    this.id = id
+  }
+}
+
+/** Where nobody limits them, a client may open streams without end. */
+const MAX_STREAMS = 4096
+/** Streams whose late frames are known as such. */
+const MAX_RESET = 1024
+/** Of all messages of a connection that have not ended: many large uploads at once must not fill the worker. */
+const MAX_KEPT = 16 << 20
+/** Bytes of 1xx heads that are kept for the final answer: a server may send them without end. */
+const MAX_INTERIM = 65_536
+/** What a stream takes beside its parts. */
+const STREAM_BYTES = 400
+/** A response whose end may have been lost is given up when streams have begun whose numbers are so much larger. */
+const MAX_BEHIND = 400
+
+export function newState(where: 'beginning' | 'middle'): State {
+  const state: State = {
+    client: { table: new HeaderTable(), block: null },
+    server: { table: new HeaderTable(), block: null },
+    streams: new Map(),
+    reset: new Set(),
+    late: where === 'middle',
+    grpc: false,
+    kept: 0,
+    stuck: false,
+  }
+  if (where === 'middle') for (const { table } of [state.client, state.server]) table.forget()
+  return state
+}
+
+export function weightOf({ client, server, streams, kept }: State): number {
+  return kept + streams.size * STREAM_BYTES + client.table.size + server.table.size
+}
+
+/** Frames of `side` were lost. */
+export function loseFrames(state: State, side: Side): State {
+  state[side].table.forget()
+  state[side].block = null
+  state.late = true
+  for (const stream of state.streams.values()) {
+    const part = side === 'client' ? stream.request : stream.response
+    if (part === null || part.ended) continue
+    part.doubtful = true
+    lose(part)
+    if (stream.response?.ended === true) state.stuck = true
+  }
+  return state
+}
+
+// ── headers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A whole header block of `size` bytes of frames. */
+export function headers(ctx: Context<State>, block: Omit<Block, 'fragments' | 'length'>, fields: Field[]): Message[] {
+  const made: Message[] = []
+  const { state } = ctx
+  const id = block.promised === 0 ? block.stream : block.promised
+  const known = state.streams.get(id)
+  if (known === undefined && state.reset.has(id)) return made
+  const stream = known ?? open(ctx, id, made)
+  if (ctx.from === 'client' || block.promised !== 0) requestHeaders(ctx, stream, block, fields, made)
+  else responseHeaders(ctx, stream, block, fields, made)
+  return made
+}
+
+function requestHeaders(
+  ctx: Context<State>,
+  stream: Stream,
+  block: Omit<Block, 'fragments' | 'length'>,
+  fields: Field[],
+  made: Message[],
+): void {
+  const { state, out } = ctx
+  if (stream.asked || stream.tunnel !== '') return
+  const begun = stream.request
+  if (begun !== null && (begun.head !== null || !hasPseudoFields(fields))) {
+    takeTrailers(ctx, begun, block, fields)
+    if (block.endStream) endRequest(ctx, stream, begun, made)
+    return
+  }
+  const part = begun ?? new Part('request', block.since)
+  stream.request = part
+  stream.since = block.since
+  part.size += block.size
+  part.headSize += block.size
+  const from = out.length
+  const head = writeRequestHead(out, fields, stream.id, block.promised === 0 ? 0 : block.stream)
+  part.head = head
+  part.said = head.grpc
+  stream.method = head.method
+  stream.path = head.path
+  stream.timeout = milliseconds(head.grpc.timeout)
+  decideGrpc(state, stream, head)
+  const isTunnel = head.method === 'CONNECT'
+  if (block.endStream || block.promised !== 0 || isTunnel) {
+    part.ended = true
+    made.push(requestMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
+    if (isTunnel) stream.tunnel = head.protocol || 'tcp'
+    if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
+    return
+  }
+  keepHead(ctx, part, from)
+}
+
+function responseHeaders(
+  ctx: Context<State>,
+  stream: Stream,
+  block: Omit<Block, 'fragments' | 'length'>,
+  fields: Field[],
+  made: Message[],
+): void {
+  const { state, out } = ctx
+  const part = stream.response ?? new Part('response', block.since)
+  stream.response = part
+  if (part.ended) return
+  if (
+    part.head !== null ||
+    (!hasPseudoFields(fields) && (part.bodySize > 0 || block.endStream || isTrailers(fields)))
+  ) {
+    takeTrailers(ctx, part, block, fields)
+    if (part.said.status !== null) stream.grpc ??= true
+    if (block.endStream) endResponse(ctx, stream, part, made)
+    return
+  }
+  const from = out.length
+  const head = writeResponseHead(out, fields, stream.id)
+  if (head.status >= 100 && head.status < 200 && !block.endStream) {
+    out.byte(CLOSE)
+    const text = out.bytes.toString('utf8', from, out.length)
+    out.length = from
+    if (part.interim.reduce((sum, { length }) => sum + length, text.length) <= MAX_INTERIM) part.interim.push(text)
+    return
+  }
+  part.size += block.size
+  part.headSize += block.size
+  part.head = head
+  part.said = head.grpc
+  if (head.grpc.status !== null) stream.grpc ??= true
+  decideGrpc(state, stream, head)
+  if (stream.tunnel !== '' && head.status >= 200 && head.status < 300) {
+    made.push(responseMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
+    if (block.endStream) drop(ctx, stream)
+    else stream.response = null
+    return
+  }
+  stream.tunnel = ''
+  if (block.endStream && part.interim.length === 0 && !awaitsRequest(stream)) {
+    part.ended = true
+    made.push(responseMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
+    drop(ctx, stream)
+    return
+  }
+  keepHead(ctx, part, from)
+  if (block.endStream) endResponse(ctx, stream, part, made)
+}
+
+const NOTHING: Uint8Array = new Uint8Array(0)
+const CLOSE = 125
+
+function hasPseudoFields(fields: readonly Field[]): boolean {
+  return fields.some(({ name }) => name.charCodeAt(0) === 58)
+}
+
+function isTrailers(fields: readonly Field[]): boolean {
+  return fields.some(({ role }) => role === 'grpc-status') || !fields.includes(UNKNOWN)
+}
+
+function takeTrailers(
+  ctx: Context<State>,
+  part: Part,
+  block: Omit<Block, 'fragments' | 'length'>,
+  fields: Field[],
+): void {
+  part.size += block.size
+  part.trailers = trailersOf(ctx.out, fields, part.said)
+  part.trailersLack = fields.includes(UNKNOWN)
+  // What came before them was not seen.
+  if (part.head === null) part.doubtful = true
+}
+
+/** The head stands in the writer from `from` on and is wanted later. */
+function keepHead(ctx: Context<State>, part: Part, from: number): void {
+  const { out } = ctx
+  const text = Buffer.allocUnsafe(out.length - from)
+  out.bytes.copy(text, 0, from, out.length)
+  part.text = text
+  out.length = from
+  account(ctx.state, part)
+}
+
+function decideGrpc(state: State, stream: Stream, head: Head): void {
+  if (head.type !== null) {
+    const found = /^application\/grpc(?!-web)/i.test(head.type)
+    stream.grpc = stream.grpc === true || found
+    if (found) state.grpc = true
+  } else if (!head.incomplete) stream.grpc ??= false
+}
+
+// ── DATA ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The part of a stream that DATA of this side belongs to; null where nobody wants it. */
+export function partFor(ctx: Context<State>, id: number, made: Message[]): { stream: Stream; part: Part } | null {
+  const { state, from } = ctx
+  let stream = state.streams.get(id)
+  if (stream === undefined) {
+    if (!state.late || state.reset.has(id)) return null
+    stream = open(ctx, id, made)
+  }
+  if (stream.tunnel !== '') return null
+  let part = from === 'client' ? stream.request : stream.response
+  if (part === null) {
+    if (from === 'client' && stream.asked) return null
+    part = new Part(from === 'client' ? 'request' : 'response', ctx.moment)
+    part.doubtful = true
+    lose(part)
+    if (from === 'client') stream.request = part
+    else stream.response = part
+  }
+  return part.ended ? null : { stream, part }
+}
+
+/** Whether the frame has to be here as a whole before it can be understood. */
+export function needsWhole({ grpc }: Stream, part: Part): boolean {
+  return grpc === undefined || (grpc && (part.flow === null ? part.doubtful : part.flow.astray))
+}
+
+/** `b[start..end)` is the beginning of a frame's data, or more of it; `first` and `last` say which. */
+export function data(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  first: boolean,
+  made: Message[],
+): void {
+  if (stream.grpc === undefined && end > start) {
+    stream.grpc = isMessages(b, start, end)
+    if (stream.grpc) ctx.state.grpc = true
+  }
+  if (stream.grpc === true) feed(ctx, stream, part, b, start, end, first, made)
+  else part.append(b, start, end, limitOf(ctx), ctx)
+  account(ctx.state, part)
+}
+
+/** A whole frame of data that is all there is: it need not be kept to be written. Says whether it was written. */
+export function dataAtOnce(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  made: Message[],
+): boolean {
+  if (part.bodySize > 0 || part.head === null || !part.isWhole || end - start > ctx.keep) return false
+  if (part.direction === 'response' && (awaitsRequest(stream) || part.interim.length > 0)) return false
+  if (stream.grpc === undefined || (stream.grpc && !isOneMessage(ctx, part, b, start, end))) return false
+  part.bodySize = end - start
+  part.ended = true
+  const from = ctx.out.length
+  writeKeptHead(ctx, part)
+  if (part.direction === 'request') {
+    made.push(requestMessage(ctx, stream, part, from, b, start, end, null))
+    if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
+  } else {
+    made.push(responseMessage(ctx, stream, part, from, b, start, end, null))
+    drop(ctx, stream)
+  }
+  return true
+}
+
+/** END_STREAM of this side. */
+export function endPart(ctx: Context<State>, stream: Stream, part: Part, made: Message[]): void {
+  if (part.direction === 'request') endRequest(ctx, stream, part, made)
+  else endResponse(ctx, stream, part, made)
+}
+
+function limitOf({ state, keep }: Context<State>): number {
+  return state.kept < MAX_KEPT ? keep : 0
+}
+
+// ── the ends of messages ──────────────────────────────────────────────────────────────────────────────────────────
+
+function awaitsRequest({ asked, request }: Stream): boolean {
+  return !asked && request !== null && request.head !== null && !request.ended && !request.doubtful
+}
+
+function endRequest(ctx: Context<State>, stream: Stream, part: Part, made: Message[]): void {
+  part.ended = true
+  tellRequest(ctx, stream, part, null, made)
+  if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
+}
+
+/** The response may be whole before its request is: then it waits. */
+function endResponse(ctx: Context<State>, stream: Stream, part: Part, made: Message[]): void {
+  part.ended = true
+  if (awaitsRequest(stream)) part.until ??= ctx.moment
+  else tellResponse(ctx, stream, part, null, made)
+}
+
+function tellRequest(ctx: Context<State>, stream: Stream, part: Part, error: ItemError | null, made: Message[]): void {
+  // What was sent before anybody listened is no message without its head.
+  if (part.head !== null) {
+    const from = ctx.out.length
+    writeKeptHead(ctx, part)
+    const { content } = part
+    made.push(requestMessage(ctx, stream, part, from, content, 0, content.length, error))
+  }
+  release(ctx, part)
+}
+
+/** The end of an exchange. */
+function tellResponse(ctx: Context<State>, stream: Stream, part: Part, error: ItemError | null, made: Message[]): void {
+  const { request } = stream
+  if (!stream.asked && request !== null) tellRequest(ctx, stream, request, null, made)
+  if (part.head === null && part.said.status === null)
+    made.push({ kind: 'response', body: null, key: stream.id, error: HEAD_MISSING })
+  else {
+    const from = ctx.out.length
+    writeKeptHead(ctx, part)
+    const { content } = part
+    made.push(responseMessage(ctx, stream, part, from, content, 0, content.length, error))
+  }
+  drop(ctx, stream)
+}
+
+const HEAD_MISSING: ItemError = {
+  type: 'dissection',
+  msg: 'the headers of the response are missing from the capture',
+}
+
+function requestMessage(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  from: number,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  error: ItemError | null,
+): Message {
+  stream.asked = true
+  const isGrpc = stream.grpc === true
+  if (isGrpc) writeRequestFields(ctx, stream, part, b, start, end)
+  const body = finish(ctx, part, from, b, start, end, ctx.keep > 0 && part.flow?.streams !== true)
+  const message: Message = { kind: 'request', body, key: stream.id, since: part.since, size: part.size }
+  if (isGrpc) message.as = grpcFace
+  const found = error ?? incomplete(part)
+  if (found !== null) message.error = found
+  return message
+}
+
+function responseMessage(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  from: number,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  error: ItemError | null,
+): Message {
+  const isGrpc = stream.grpc === true
+  if (isGrpc) writeResponseFields(ctx, stream, part, b, start, end)
+  const body = finish(ctx, part, from, b, start, end, ctx.keep > 0 && part.flow?.streams !== true)
+  const message: Message = { kind: 'response', body, key: stream.id, since: part.since, size: part.size }
+  if (isGrpc) message.as = grpcFace
+  if (part.until !== null) message.until = part.until
+  const status = part.head?.status ?? 0
+  if (status >= 400 || (isGrpc && part.said.status !== null && part.said.status !== '0')) message.failed = true
+  const found = error ?? incomplete(part)
+  if (found !== null) message.error = found
+  return message
+}
+
+function incomplete(part: Part): ItemError | null {
+  if (part.missing > 0)
+    return { type: 'dissection', msg: `${part.missing} bytes of the body are missing from the capture` }
+  return part.doubtful ? { type: 'dissection', msg: 'packets are missing: some may have been of this message' } : null
+}
+
+// ── resets, refusals, ends ────────────────────────────────────────────────────────────────────────────────────────
+
+/** RST_STREAM (RFC 9113, 6.4). */
+export function resetStream(ctx: Context<State>, id: number, code: number): Message[] {
+  const made: Message[] = []
+  const { state } = ctx
+  const stream = state.streams.get(id)
+  if (stream === undefined) return made
+  const failed = code !== NO_ERROR && code !== CANCEL
+  abandon(ctx, stream, resetError(ctx, stream, code), failed || isOverdue(ctx, stream), made)
+  state.reset.add(id)
+  if (state.reset.size > MAX_RESET) {
+    const [oldest] = state.reset
+    state.reset.delete(oldest!)
+  }
+  return made
+}
+
+function resetError(ctx: Context<State>, stream: Stream, code: number): ItemError {
+  const { from } = ctx
+  if (isOverdue(ctx, stream))
+    return {
+      type: 'timeout',
+      msg: `DEADLINE_EXCEEDED: no answer within ${stream.timeout} ms; reset by the ${from}: ${errorName(code)}`,
+    }
+  return { type: 'connection', msg: `the stream was reset by the ${from}: ${errorName(code)}` }
+}
+
+/** Its client gives up because the time is over that it was willing to wait. */
+function isOverdue({ from, moment }: Context<State>, { since, timeout }: Stream): boolean {
+  if (from !== 'client' || since === null || timeout === null) return false
+  return (moment.seconds - since.seconds) * 1e3 + (moment.nanoseconds - since.nanoseconds) / 1e6 >= timeout * NEARLY
+}
+
+/** Timers of the client begin before its first packet does, and clocks differ. */
+const NEARLY = 0.95
+
+/** GOAWAY (RFC 9113, 6.8): the streams of the other side behind `last` are not looked at. */
+export function goAway(ctx: Context<State>, last: number, code: number, debug: string): Message[] {
+  const made: Message[] = []
+  const { state, from } = ctx
+  if (code !== NO_ERROR)
+    made.push({
+      kind: 'event',
+      body: { type: 'GOAWAY', from, lastStreamId: last, errorCode: code, errorName: errorName(code), debugData: debug },
+      error: { type: 'connection', msg: `the ${from} gave up the connection: ${errorName(code)}` },
+    })
+  const error: ItemError = { type: 'connection', msg: `not looked at: the ${from} goes away (${errorName(code)})` }
+  for (const stream of [...state.streams.values()])
+    if (stream.id > last && stream.id % 2 === (from === 'server' ? 1 : 0) && stream.response === null)
+      abandon(ctx, stream, error, code !== NO_ERROR, made)
+  return made
+}
+
+/** Nothing more will come on any stream. */
+export function closeAll(ctx: Context<State>, why: Ending): Message[] {
+  const made: Message[] = []
+  const type = why === 'lost' || why === 'capture-ended' ? 'dissection' : 'connection'
+  for (const stream of [...ctx.state.streams.values()]) {
+    // Whoever only waits is told of by the engine, as in other protocols.
+    if (stream.asked && stream.response === null) drop(ctx, stream)
+    else abandon(ctx, stream, { type, msg: `the message ends early: ${ENDINGS[why]}` }, false, made)
+  }
+  return made
+}
+
+const ENDINGS: Record<Ending, string> = {
+  closed: 'the connection was closed',
+  reset: 'the connection was reset',
+  lost: 'packets are missing from the capture',
+  idle: 'nothing more came',
+  'capture-ended': 'the capture ends here',
+}
+
+/** Tells what there is of a stream, and forgets it. */
+function abandon(ctx: Context<State>, stream: Stream, error: ItemError, failed: boolean, made: Message[]): void {
+  const { request, response } = stream
+  if (response !== null && (response.head !== null || response.said.status !== null)) {
+    // One that is whole needs no more of its request.
+    tellResponse(ctx, stream, response, response.ended ? null : error, made)
+    if (failed && !response.ended) made.at(-1)!.failed = true
+    return
+  }
+  if (stream.asked) made.push({ kind: 'response', body: null, key: stream.id, error, failed })
+  else if (request !== null && request.head !== null) {
+    tellRequest(ctx, stream, request, error, made)
+    const message = made.at(-1)!
+    message.unanswered = true
+    message.failed = failed
+  }
+  drop(ctx, stream)
+}
+
+// ── streams ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function open(ctx: Context<State>, id: number, made: Message[]): Stream {
+  const { state } = ctx
+  const stream = new Stream(id)
+  state.streams.set(id, stream)
+  const [oldest] = state.streams.values()
+  if (state.streams.size > MAX_STREAMS || (oldest!.response?.doubtful === true && id - oldest!.id > MAX_BEHIND))
+    abandon(ctx, oldest!, GIVEN_UP, false, made)
+  return stream
+}
+
+const GIVEN_UP: ItemError = { type: 'dissection', msg: 'its end was not seen, and many streams have begun since' }
+
+/** Hands over what waits for ends that may have been lost. */
+export function unstick(ctx: Context<State>, made: Message[]): void {
+  ctx.state.stuck = false
+  for (const stream of [...ctx.state.streams.values()])
+    if (stream.response?.ended === true && stream.request?.doubtful === true)
+      tellResponse(ctx, stream, stream.response, null, made)
+}
+
+function drop(ctx: Context<State>, stream: Stream): void {
+  for (const part of [stream.request, stream.response]) if (part !== null) release(ctx, part)
+  ctx.state.streams.delete(stream.id)
+}
+
+function release(ctx: Context<State>, part: Part): void {
+  part.release(ctx)
+  ctx.state.kept -= part.counted
+  part.counted = 0
+}
+
+function account(state: State, part: Part): void {
+  const { weight } = part
+  state.kept += weight - part.counted
+  part.counted = weight
+}

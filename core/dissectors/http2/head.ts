@@ -1,0 +1,276 @@
+/** The headers of an HTTP/2 message, written as JSON in the form that HTTP/1 has (RFC 9113, 8.2 and 8.3). */
+import { constant, type JsonWriter } from '../../json-writer.ts'
+import { parseCookies, parseSetCookies } from '../http/forms.ts'
+import type { Described } from '../http/message-end.ts'
+import { writeTarget } from '../http/target.ts'
+import { type Field, UNKNOWN, writeField } from './hpack.ts'
+
+/** What is written of one header block. A few bytes may refer to megabytes (an HPACK bomb); servers refuse 8 to 64 KiB. */
+const MAX_HEADERS = 262_144
+const MAX_FIELDS = 2000
+
+/** What the headers say about their message. */
+export interface Head extends Described {
+  /** Of a request; empty where it is not known. */
+  method: string
+  path: string
+  /** Of extended CONNECT (RFC 8441). */
+  protocol: string
+  /** Of a response; 0 where it is not known. */
+  status: number
+  /** Content-Type; null where none was seen. */
+  type: string | null
+  /** Fields are missing: they refer to what was not captured, or are too many. */
+  incomplete: boolean
+  grpc: GrpcFields
+}
+
+/** What gRPC says in headers and trailers, as it stands there. */
+export interface GrpcFields {
+  encoding: string | null
+  timeout: string | null
+  status: string | null
+  message: string | null
+  details: string | null
+}
+
+const OPEN = constant('{')
+const METHOD = constant('"method":')
+const URL = constant('"url":')
+const VERSION = constant('"httpVersion":"HTTP/2.0","streamId":')
+const STATUS = constant('"status":')
+const STATUS_TEXT = constant('"statusText":"",')
+const HEADERS = constant(',"headers":')
+const COOKIES = constant(',"cookies":')
+const NO_COOKIES = constant(',"cookies":{}')
+const PUSHED_ON = constant(',"pushedOn":')
+const INCOMPLETE = constant(',"incompleteHeaders":true')
+const COMMA = 44
+
+/** `pushedOn`: the stream on which a server promised it, 0 for a client's own. The object stays open. */
+export function writeRequestHead(out: JsonWriter, fields: readonly Field[], stream: number, pushedOn: number): Head {
+  const from = out.length
+  const head = readHead(fields)
+  out.raw(OPEN)
+  if (head.method !== '') {
+    out.raw(METHOD)
+    out.value(head.method)
+    out.byte(COMMA)
+  }
+  writePath(out, fields, head.method)
+  out.raw(VERSION)
+  out.integer(stream)
+  if (pushedOn !== 0) {
+    out.raw(PUSHED_ON)
+    out.integer(pushedOn)
+  }
+  writeRest(out, from, fields, head, parseCookies)
+  return head
+}
+
+/** The object stays open. */
+export function writeResponseHead(out: JsonWriter, fields: readonly Field[], stream: number): Head {
+  const from = out.length
+  const head = readHead(fields)
+  out.raw(OPEN)
+  if (head.status !== 0) {
+    out.raw(STATUS)
+    out.integer(head.status)
+    out.byte(COMMA)
+  }
+  out.raw(STATUS_TEXT)
+  out.raw(VERSION)
+  out.integer(stream)
+  writeRest(out, from, fields, head, parseSetCookies)
+  return head
+}
+
+/** JSON of trailers, and what they say of gRPC in `into`. */
+export function trailersOf(out: JsonWriter, fields: readonly Field[], into: GrpcFields | null): string {
+  const begin = out.length
+  const head = readHead(fields)
+  if (into !== null)
+    for (const [name, value] of Object.entries(head.grpc)) if (value !== null) into[name as keyof GrpcFields] = value
+  writeFields(out, 0, fields, head)
+  const text = out.bytes.toString('utf8', begin, out.length)
+  out.length = begin
+  return text
+}
+
+export function newHead(): Head {
+  return {
+    method: '',
+    path: '',
+    protocol: '',
+    status: 0,
+    type: null,
+    incomplete: false,
+    typeStart: -1,
+    typeEnd: -1,
+    codings: null,
+    location: '',
+    grpc: { encoding: null, timeout: null, status: null, message: null, details: null },
+  }
+}
+
+function readHead(fields: readonly Field[]): Head {
+  const head = newHead()
+  for (const field of fields) {
+    const { role, value } = field
+    if (role === '') {
+      if (field === UNKNOWN) head.incomplete = true
+      continue
+    }
+    switch (role) {
+      case ':method':
+        head.method = value
+        break
+      case ':path':
+        head.path = value
+        break
+      case ':protocol':
+        head.protocol = value
+        break
+      case ':status':
+        head.status = /^[1-9]\d\d$/.test(value) ? Number(value) : 0
+        break
+      case 'content-type':
+        head.type = value
+        break
+      case 'content-encoding':
+        head.codings = codingsOf(value)
+        break
+      case 'location':
+        head.location = value
+        break
+      case 'grpc-encoding':
+        head.grpc.encoding = value
+        break
+      case 'grpc-timeout':
+        head.grpc.timeout = value
+        break
+      case 'grpc-status':
+        head.grpc.status = value
+        break
+      case 'grpc-message':
+        head.grpc.message = value
+        break
+      case 'grpc-status-details-bin':
+        head.grpc.details = value
+        break
+    }
+  }
+  return head
+}
+
+function codingsOf(value: string): string[] | null {
+  const codings = value
+    .toLowerCase()
+    .split(',')
+    .map(part => part.trim())
+    .filter(coding => coding !== '' && coding !== 'identity')
+  return codings.length > 0 ? codings : null
+}
+
+/** `url` to `queryString`, and the comma behind them. CONNECT has no path but an authority. */
+function writePath(out: JsonWriter, fields: readonly Field[], method: string): void {
+  const field =
+    fields.find(({ role }) => role === ':path') ??
+    (method === 'CONNECT' ? fields.find(({ role }) => role === ':authority') : undefined)
+  if (field === undefined) return
+  if (field.target !== null) {
+    out.raw(field.target)
+    return
+  }
+  const begin = out.length
+  out.raw(URL)
+  const bytes = Buffer.from(field.value)
+  writeTarget(out, bytes, 0, bytes.length, method)
+  out.byte(COMMA)
+  if (field.uses > 0) field.target = Uint8Array.prototype.slice.call(out.bytes, begin, out.length)
+}
+
+function writeRest(
+  out: JsonWriter,
+  from: number,
+  fields: readonly Field[],
+  head: Head,
+  parse: (values: string[]) => Record<string, string>,
+): void {
+  out.raw(HEADERS)
+  const cookies = writeFields(out, from, fields, head)
+  if (cookies === null) out.raw(NO_COOKIES)
+  else {
+    out.raw(COOKIES)
+    out.value(parse(cookies))
+  }
+  if (head.incomplete) out.raw(INCOMPLETE)
+}
+
+/** Returns the cookies. Repeated names are joined, cookies as RFC 9113, 8.2.3 says. */
+function writeFields(out: JsonWriter, from: number, fields: readonly Field[], head: Head): string[] | null {
+  const begin = out.length
+  let cookies: string[] | null = null
+  let seen = 0
+  let size = 0
+  let count = 0
+  out.byte(123)
+  for (const field of fields) {
+    if (field === UNKNOWN) continue
+    if (field.role === 'cookie' || field.role === 'set-cookie') {
+      if (cookies === null) cookies = [field.value]
+      else cookies.push(field.value)
+      // Others of the name may be among the unknown: it would be told in part.
+      if (head.incomplete) continue
+    }
+    size += field.size
+    if (size > MAX_HEADERS || count === MAX_FIELDS) {
+      head.incomplete = true
+      break
+    }
+    if ((seen & field.bit) !== 0) {
+      out.length = begin
+      writeMerged(out, from, fields, head)
+      return cookies
+    }
+    seen |= field.bit
+    if (count++ > 0) out.byte(COMMA)
+    const start = out.length
+    writeField(out, field)
+    if (field.role === 'content-type') noteType(out, from, start, head)
+  }
+  out.byte(125)
+  return cookies
+}
+
+const TYPE_NAME = '"content-type":'.length
+
+function noteType(out: JsonWriter, from: number, start: number, head: Head): void {
+  head.typeStart = start + TYPE_NAME - from
+  head.typeEnd = out.length - from
+}
+
+function writeMerged(out: JsonWriter, from: number, fields: readonly Field[], head: Head): void {
+  const merged = new Map<string, string>()
+  let size = 0
+  for (const { name, value, role, size: own } of fields) {
+    if (name === '' || (head.incomplete && (role === 'cookie' || role === 'set-cookie'))) continue
+    size += own
+    if (size > MAX_HEADERS || merged.size === MAX_FIELDS) {
+      head.incomplete = true
+      break
+    }
+    const known = merged.get(name)
+    merged.set(name, known === undefined ? value : `${known}${role === 'cookie' ? '; ' : ','}${value}`)
+  }
+  out.byte(123)
+  let first = true
+  for (const [name, value] of merged) {
+    if (!first) out.byte(COMMA)
+    first = false
+    const start = out.length
+    out.ascii(`${JSON.stringify(name)}:${JSON.stringify(value)}`)
+    if (name === 'content-type') noteType(out, from, start, head)
+  }
+  out.byte(125)
+}
