@@ -344,8 +344,9 @@ function message(
     if (ctx.state.interim.length > 0) ctx.state.interim = []
     if (status >= 400) made.failed = true
     if (status === 101) {
-      made.becomes = upgraded(head.upgrade)
-      if (made.becomes === 'http2') made.again = UPGRADED_STREAM
+      const name = upgraded(head.upgrade)
+      made.becomes = { name, memo: JSON.parse(utf8(body.bytes, body.start, body.end)) }
+      if (name === 'http2') made.again = UPGRADED_STREAM
     } else if (method === 'CONNECT' && status < 300) made.becomes = 'unknown'
   }
   return made

@@ -1,0 +1,5 @@
+import { golden } from '../testing/golden.ts'
+
+describe('ws', () => {
+  golden('ws')
+})
