@@ -64,6 +64,8 @@ export const dissector: Dissector<State> = {
   priority: 90,
   aliases: ['websocket'],
   open,
+  lost: (state, from) => ({ ...state, midstream: true, [from]: emptyWindow() }),
+  weight: ({ client, server }) => client.bytes.length + server.bytes.length,
   probe,
   read,
   end,
@@ -94,27 +96,31 @@ function open(where?: 'beginning' | 'middle', memo?: unknown): State {
 /** So many frames in a row where nothing but they tell that this is WebSocket; fewer behind a gap. */
 const FRAMES_OF_STRANGERS = 3
 const FRAMES_BEHIND_GAP = 2
+/** Whoever waits for the first frame of a stranger for longer than this keeps others from finding their beginning. */
+const MAX_AWAITED = 256
 
 /** WebSocket begins with HTTP: only what is heard in the middle is asked. */
 function probe(at: Cursor, from: Side, ctx: Context<State>): boolean {
-  const known = ctx.state as State | undefined
   if (!ctx.midstream) return false
-  const extended = known === undefined || known.agreed.compression !== 'none'
+  const known = ctx.state as State | undefined
+  const isStranger = known === undefined
   let expectsMore = false
-  for (let count = 0; count < (known === undefined ? FRAMES_OF_STRANGERS : FRAMES_BEHIND_GAP); count++) {
+  for (let count = 0; count < (isStranger ? FRAMES_OF_STRANGERS : FRAMES_BEHIND_GAP); count++) {
     const start = at.position
-    const frame = readFrame(at, extended)
-    const control = isControl(frame.opcode)
-    if (frame.masked !== (from === 'client') || !isShortest(frame.length, at.position - start, frame.masked))
-      return false
-    if ((at.bytes[start]! & 0x30) !== 0 || (frame.rsv1 && (control || frame.opcode === CONTINUATION))) return false
-    // Nothing tells of a message in its middle, nor do many zeros in a row.
-    if (!control && (frame.opcode === CONTINUATION) !== expectsMore) return false
-    const payload = at.view(frame.length)
-    if (!isLikely(frame, payload, ctx)) return false
-    if (!control) expectsMore = !frame.fin
+    const all = at.remaining
+    const frame = readFrame(at, isStranger || known.agreed.compression !== 'none')
+    const { opcode, fin, length } = frame
+    if (frame.masked !== (from === 'client') || !isShortest(length, at.position - start, frame.masked)) return false
+    if ((at.bytes[start]! & 0x30) !== 0 || (frame.rsv1 && (isControl(opcode) || opcode === CONTINUATION))) return false
+    if (!isControl(opcode)) {
+      // Zeros look like frames without end, and nothing tells of a message in its middle.
+      if (length === 0 || (isStranger && !fin) || (opcode === CONTINUATION) !== expectsMore) return false
+      expectsMore = !fin
+    }
+    if (isStranger && count === 0 && length > at.remaining && all > MAX_AWAITED) return false
+    if (!isLikely(frame, at.view(length), ctx)) return false
     // Behind a gap one frame that ends where its segment ends will do, when its text is one.
-    if (known !== undefined && at.remaining === 0 && frame.opcode === TEXT && frame.fin && !frame.rsv1) return true
+    if (!isStranger && at.remaining === 0 && opcode === TEXT && fin && !frame.rsv1) return true
   }
   return true
 }

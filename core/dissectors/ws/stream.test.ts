@@ -62,7 +62,7 @@ function tell(bytes: Uint8Array, size: number, from: Side): unknown[] {
   return told
 }
 
-function parsed(body: Json | Written): Json {
+function parsed(body: Json | Written | null): Json {
   assert.ok(body instanceof Written)
   return JSON.parse(Buffer.from(body.bytes.slice(body.start, body.end)).toString())
 }
