@@ -3,6 +3,7 @@
  * same ones all day and reading one takes longer than the rest of its handshake.
  */
 import { hash, X509Certificate } from 'node:crypto'
+import { Memo } from './memo.ts'
 
 export interface Certificate {
   /** `CN=www.example.com, O=Example, C=US`: the most particular part first. Empty where only `names` say whose it is. */
@@ -43,16 +44,11 @@ const MAX_REMEMBERED = 1000
 const MAX_SIZE = 65_536
 const MAX_NAMES = 1000
 
-const remembered = new Map<string, Shown>()
+const remembered = new Memo<Shown>(MAX_REMEMBERED)
 
 export function readCertificate(bytes: Uint8Array): Shown {
   const fingerprint = hash('sha256', bytes)
-  let shown = remembered.get(fingerprint)
-  if (shown !== undefined) return shown
-  shown = parse(bytes, fingerprint)
-  if (remembered.size >= MAX_REMEMBERED) remembered.clear()
-  remembered.set(fingerprint, shown)
-  return shown
+  return remembered.get(fingerprint, () => parse(bytes, fingerprint))
 }
 
 export function isReadable(shown: Shown): shown is Certificate {

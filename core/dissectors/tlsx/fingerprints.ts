@@ -4,18 +4,35 @@
  */
 import { hash } from 'node:crypto'
 import { isGrease } from './codes.ts'
+import { Memo } from './memo.ts'
 
-/** What a ClientHello offers, as numbers in its order. */
+/** A list of numbers as fingerprints write it, without GREASE. */
+export class Listing {
+  readonly codes: readonly number[]
+  /** `4865-4866` */
+  readonly dashed: string
+  /** `1301`, `1302` */
+  readonly hexes: readonly string[]
+
+  constructor(codes: readonly number[]) {
+    this.codes = codes
+    const plain = codes.filter(code => !isGrease(code))
+    this.dashed = plain.join('-')
+    this.hexes = plain.map(code => code.toString(16).padStart(4, '0'))
+  }
+}
+
+/** What a ClientHello offers, in its order. */
 export interface Offer {
   /** Of the message itself: 0x0303 in TLS 1.3, too. */
   legacyVersion: number
   /** In the extension of this name; empty without it. */
   supportedVersions: readonly number[]
-  suites: readonly number[]
-  extensions: readonly number[]
-  groups: readonly number[]
+  suites: Listing
+  extensions: Listing
+  groups: Listing
   pointFormats: readonly number[]
-  signatures: readonly number[]
+  signatures: Listing
   /** The first protocol of ALPN, as bytes; null without one. */
   protocol: Uint8Array | null
 }
@@ -25,29 +42,38 @@ export type Carrier = 't' | 'q' | 'd'
 
 /** version,suites,extensions,groups,point formats: decimal, with dashes, without GREASE. */
 export function ja3Text({ legacyVersion, suites, extensions, groups, pointFormats }: Offer): string {
-  return `${legacyVersion},${dashed(suites)},${dashed(extensions)},${dashed(groups)},${pointFormats.join('-')}`
+  return `${legacyVersion},${suites.dashed},${extensions.dashed},${groups.dashed},${pointFormats.join('-')}`
 }
 
 /** version,suite,extensions */
 export function ja3sText(version: number, suite: number, extensions: readonly number[]): string {
-  return `${version},${suite},${dashed(extensions)}`
+  return `${version},${suite},${extensions.filter(code => !isGrease(code)).join('-')}`
 }
 
+/** Browsers shuffle their extensions: then each hello is new. */
+const MAX_REMEMBERED = 2000
+const hashes = new Memo<string>(MAX_REMEMBERED)
+const digests = new Memo<string>(MAX_REMEMBERED)
+
 export function md5(text: string): string {
-  return hash('md5', text)
+  return hashes.get(text, () => hash('md5', text))
 }
 
 /** `t13d1516h2_8daaf6152771_e5627efa2ab1` */
 export function ja4(offer: Offer, carrier: Carrier): string {
   const { legacyVersion, supportedVersions, suites, extensions, signatures, protocol } = offer
   const version = JA4_VERSIONS.get(highest(supportedVersions) ?? legacyVersion) ?? '00'
-  const destination = extensions.includes(SERVER_NAME) ? 'd' : 'i'
-  const names = hexes(extensions).filter(name => name !== '0000' && name !== '0010')
-  const counts = count(suites) + count(extensions)
-  const first = `${carrier}${version}${destination}${counts}${ends(protocol)}`
-  const tail = hexes(signatures)
-  const last = names.sort().join(',') + (tail.length > 0 ? `_${tail.join(',')}` : '')
-  return `${first}_${digest(hexes(suites).sort().join(','))}_${names.length === 0 ? NOTHING : digest(last)}`
+  const destination = extensions.codes.includes(SERVER_NAME) ? 'd' : 'i'
+  const counts = twoDigits(suites.hexes.length) + twoDigits(extensions.hexes.length)
+  const offered = digests.get(suites.dashed, () => digest([...suites.hexes].sort().join(',')))
+  const extended = digests.get(`${extensions.dashed}_${signatures.dashed}`, () => extensionDigest(offer))
+  return `${carrier}${version}${destination}${counts}${ends(protocol)}_${offered}_${extended}`
+}
+
+function extensionDigest({ extensions, signatures }: Offer): string {
+  const names = extensions.hexes.filter(name => name !== '0000' && name !== '0010').sort()
+  if (names.length === 0) return NOTHING
+  return digest(names.join(',') + (signatures.hexes.length > 0 ? `_${signatures.hexes.join(',')}` : ''))
 }
 
 /** The highest version that is not GREASE; undefined for none. DTLS counts downwards. */
@@ -74,23 +100,8 @@ const JA4_VERSIONS = new Map([
   [0xfefc, 'd3'],
 ])
 
-function dashed(codes: readonly number[]): string {
-  let text = ''
-  for (const code of codes) if (!isGrease(code)) text += text === '' ? code : `-${code}`
-  return text
-}
-
-function hexes(codes: readonly number[]): string[] {
-  const found: string[] = []
-  for (const code of codes) if (!isGrease(code)) found.push(code.toString(16).padStart(4, '0'))
-  return found
-}
-
-/** Two digits, 99 for all that is more. */
-function count(codes: readonly number[]): string {
-  let sum = 0
-  for (const code of codes) if (!isGrease(code)) sum++
-  return String(Math.min(sum, 99)).padStart(2, '0')
+function twoDigits(count: number): string {
+  return String(Math.min(count, 99)).padStart(2, '0')
 }
 
 /** First and last character; where one of them is neither letter nor digit, first and last digit of the hex. */

@@ -22,7 +22,8 @@ import {
   signatureName,
   versionName,
 } from './codes.ts'
-import { type Carrier, highest, ja3sText, ja3Text, ja4, md5, type Offer } from './fingerprints.ts'
+import { type Carrier, highest, ja3sText, ja3Text, ja4, Listing, md5, type Offer } from './fingerprints.ts'
+import { Memo } from './memo.ts'
 
 /** What the client offers. Lists are in its order, with `GREASE` where it sent such a value. */
 export interface ClientHello {
@@ -82,14 +83,13 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
   const random = hex(at.view(32))
   const sessionId = readSessionId(at)
   if (carrier === 'd') at.skip(at.u8())
-  const suites = readNumbers(at.within(at.u16()), 2)
+  const suites = SUITES.read(at, at.u16())
   const compressions = readNumbers(at.within(at.u8()), 1)
   const found: Found = {
-    extensions: [],
     supportedVersions: [],
-    groups: [],
+    groups: GROUPS.none,
     pointFormats: [],
-    signatures: [],
+    signatures: SIGNATURES.none,
     alpn: [],
     protocol: null,
     keyShares: [],
@@ -102,8 +102,10 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
     ech: null,
     ocsp: false,
   }
-  const problem = readExtensions(at, found.extensions, (type, data) => CLIENT_EXTENSIONS.get(type)?.(data, found))
-  const offer: Offer = { legacyVersion, suites, ...found }
+  const types: number[] = []
+  const problem = readExtensions(at, types, (type, data) => CLIENT_EXTENSIONS.get(type)?.(data, found))
+  const extensions = EXTENSIONS.of(types)
+  const offer: Offer = { legacyVersion, suites, extensions, ...found }
   const version = highest(found.supportedVersions) ?? legacyVersion
   const text = ja3Text(offer)
   return {
@@ -115,12 +117,12 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
       sessionId,
       sni: found.sni,
       alpn: found.alpn,
-      cipherSuites: named(suites, cipherSuiteName),
+      cipherSuites: suites.names,
       compressionMethods: named(compressions, compressionName),
-      extensions: named(found.extensions, extensionName),
-      groups: named(found.groups, groupName),
+      extensions: extensions.names,
+      groups: found.groups.names,
       pointFormats: named(found.pointFormats, pointFormatName),
-      signatureAlgorithms: named(found.signatures, signatureName),
+      signatureAlgorithms: found.signatures.names,
       keyShares: named(found.keyShares, groupName),
       pskModes: named(found.pskModes, pskModeName),
       sessionTicket: found.sessionTicket,
@@ -132,7 +134,7 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
       ja3: md5(text),
       ja3Text: text,
       ja4: ja4(offer, carrier),
-      warnings: warnings(isDeprecated(version), suites.some(isWeakSuite)),
+      warnings: warnings(isDeprecated(version), suites.codes.some(isWeakSuite)),
     },
   }
 }
@@ -271,11 +273,10 @@ function readServerShare(data: Cursor, hello: ServerHello): void {
 // ── extensions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 interface Found {
-  extensions: number[]
   supportedVersions: number[]
-  groups: number[]
+  groups: Named
   pointFormats: number[]
-  signatures: number[]
+  signatures: Named
   alpn: string[]
   protocol: Uint8Array | null
   keyShares: number[]
@@ -292,9 +293,9 @@ interface Found {
 const CLIENT_EXTENSIONS = new Map<number, (data: Cursor, found: Found) => void>([
   [0, readServerName],
   [5, (_, found) => (found.ocsp = true)],
-  [10, (data, found) => (found.groups = readNumbers(data.within(data.u16()), 2))],
+  [10, (data, found) => (found.groups = GROUPS.read(data, data.u16()))],
   [11, (data, found) => (found.pointFormats = readNumbers(data.within(data.u8()), 1))],
-  [13, (data, found) => (found.signatures = readNumbers(data.within(data.u16()), 2))],
+  [13, (data, found) => (found.signatures = SIGNATURES.read(data, data.u16()))],
   [16, readClientProtocols],
   [17, (_, found) => (found.ocsp = true)],
   [27, (data, found) => (found.certificateCompressions = readNumbers(data.within(data.u8()), 2))],
@@ -393,6 +394,50 @@ function readEncryptedHello(data: Cursor, found: Found): void {
   const [kdf, aead] = [kdfName(data.u16()), aeadName(data.u16())]
   found.ech = { configId: data.u8(), kdf, aead }
 }
+
+// ── lists that clients send again and again ─────────────────────────────────────────────────────────────────────────
+
+class Named extends Listing {
+  readonly names: string[]
+  constructor(codes: readonly number[], name: (code: number) => string) {
+    super(codes)
+    this.names = named(codes, name)
+  }
+}
+
+/** Of programs and their settings there are some hundreds. */
+const MAX_REMEMBERED = 1000
+
+/** Lists of one kind. */
+class Lists {
+  readonly none: Named
+  private readonly remembered = new Memo<Named>(MAX_REMEMBERED)
+  private readonly name: (code: number) => string
+
+  constructor(name: (code: number) => string) {
+    this.name = name
+    this.none = new Named([], name)
+  }
+
+  /** Of `length` bytes at the cursor, two for each number. */
+  read(at: Cursor, length: number): Named {
+    const { position } = at
+    return this.remembered.get(at.latin1(length), () => {
+      at.position = position
+      return new Named(readNumbers(at.within(length), 2), this.name)
+    })
+  }
+
+  of(codes: readonly number[]): Named {
+    if (codes.length > MAX_LISTED) return new Named(codes, this.name)
+    return this.remembered.get(String.fromCharCode(...codes), () => new Named(codes, this.name))
+  }
+}
+
+const SUITES = new Lists(cipherSuiteName)
+const GROUPS = new Lists(groupName)
+const SIGNATURES = new Lists(signatureName)
+const EXTENSIONS = new Lists(extensionName)
 
 // ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
