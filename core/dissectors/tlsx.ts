@@ -18,6 +18,7 @@ import {
   HELLO_RETRY_REQUEST,
   partOf,
   SERVER_HELLO,
+  summarizeHandshake,
   takeAlert,
   takeClientMessage,
   takeServerMessage,
@@ -46,7 +47,7 @@ export const dissector: Dissector<Session> = {
   probe,
   read,
   end,
-  summarize,
+  summarize: summarizeHandshake,
 }
 
 export interface Session {
@@ -118,15 +119,6 @@ const ENDINGS: Readonly<Record<Ending, string>> = {
   lost: 'packets are missing from the capture',
   idle: 'silence before the handshake was complete',
   'capture-ended': 'the capture ends before the handshake was complete',
-}
-
-function summarize(request: Json | null, response: Json | null) {
-  const refused = response?.alerts?.find((alert: Json) => alert.level === 'fatal')
-  return {
-    method: request === null ? 'ServerHello' : 'ClientHello',
-    summary: request?.sni ?? response?.alpn ?? request?.alpn[0] ?? response?.cipherSuite ?? '',
-    status: refused?.description ?? response?.version ?? '',
-  }
 }
 
 // ── the client ──────────────────────────────────────────────────────────────────────────────────────────────────────

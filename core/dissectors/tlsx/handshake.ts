@@ -5,8 +5,8 @@
  *   type(1) length(3) body(length)
  */
 import { type Cursor, Malformed } from '../../cursor.ts'
-import type { Side } from '../../dissector.ts'
-import type { ItemError } from '../../item.ts'
+import type { Side, Summary } from '../../dissector.ts'
+import type { ItemError, Json } from '../../item.ts'
 import { chainWarnings, readCertificate, type Shown } from './certificates.ts'
 import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
 import {
@@ -253,6 +253,16 @@ export function answerOf(handshake: Handshake, encrypted: boolean, seconds: numb
     alerts,
     encrypted,
     warnings: warnings(handshake, seconds),
+  }
+}
+
+/** One line for a table: the server's name, and how it went. */
+export function summarizeHandshake(request: Json | null, response: Json | null): Summary {
+  const refused = response?.alerts?.find((alert: Json) => alert.level === 'fatal')
+  return {
+    method: request === null ? 'ServerHello' : 'ClientHello',
+    summary: request?.sni ?? response?.alpn ?? request?.alpn[0] ?? response?.cipherSuite ?? '',
+    status: refused?.description ?? response?.version ?? '',
   }
 }
 

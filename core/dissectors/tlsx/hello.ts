@@ -72,6 +72,8 @@ export interface Hello<Body> {
   body: Body
   /** A part that could not be read; the others are there. */
   problem: string | null
+  /** What the client asks of QUIC, gone with the hello's bytes; null without it. */
+  transportParameters: Cursor | null
 }
 
 /** Entries of a list that are shown; only a fuzzer offers more. */
@@ -101,6 +103,7 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
     earlyData: false,
     ech: null,
     ocsp: false,
+    transportParameters: null,
   }
   const types: number[] = []
   const problem = readExtensions(at, types, (type, data) => CLIENT_EXTENSIONS.get(type)?.(data, found))
@@ -110,6 +113,7 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
   const text = ja3Text(offer)
   return {
     problem,
+    transportParameters: found.transportParameters,
     body: {
       version: versionName(version),
       versions: named(found.supportedVersions.length > 0 ? found.supportedVersions : [legacyVersion], versionName),
@@ -152,6 +156,7 @@ export function readSsl2Hello(at: Cursor): Hello<ClientHello> {
   const weak = suites.some(kind => kind >= 0x10000 || isWeakSuite(kind))
   return {
     problem: null,
+    transportParameters: null,
     body: {
       version: versionName(version),
       versions: [versionName(version)],
@@ -288,6 +293,7 @@ interface Found {
   earlyData: boolean
   ech: ClientHello['ech']
   ocsp: boolean
+  transportParameters: Cursor | null
 }
 
 const CLIENT_EXTENSIONS = new Map<number, (data: Cursor, found: Found) => void>([
@@ -306,7 +312,9 @@ const CLIENT_EXTENSIONS = new Map<number, (data: Cursor, found: Found) => void>(
   [43, (data, found) => (found.supportedVersions = readNumbers(data.within(data.u8()), 2))],
   [45, (data, found) => (found.pskModes = readNumbers(data.within(data.u8()), 1))],
   [51, readClientShares],
+  [57, (data, found) => (found.transportParameters = data)],
   [0xfe0d, readEncryptedHello],
+  [0xffa5, (data, found) => (found.transportParameters = data)],
 ])
 
 /**

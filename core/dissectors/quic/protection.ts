@@ -1,0 +1,157 @@
+/**
+ * Protection of Initial packets: its keys follow from what the client sends in clear, so that everybody on the way can
+ * make them. RFC 9001, 5 and RFC 9369, 3.3.
+ */
+import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto'
+import type { Side } from '../../dissector.ts'
+import { Memo } from '../tlsx/memo.ts'
+
+export interface Version {
+  code: number
+  /** `v1` */
+  name: string
+  salt: Uint8Array
+  /** What labels of keys begin with. */
+  label: string
+  /** Types of long headers. */
+  initial: number
+  zeroRtt: number
+  handshake: number
+  retry: number
+  retryKey: Uint8Array
+  retryNonce: Uint8Array
+}
+
+const V1 = { label: 'quic', initial: 0, zeroRtt: 1, handshake: 2, retry: 3 }
+
+const VERSIONS: readonly Version[] = [
+  {
+    ...V1,
+    code: 1,
+    name: 'v1',
+    salt: hex('38762cf7f55934b34d179ae6a4c80cadccbb7f0a'),
+    retryKey: hex('be0c690b9f66575a1d766b54e368c84e'),
+    retryNonce: hex('461599d35d632bf2239825bb'),
+  },
+  {
+    code: 0x6b3343cf,
+    name: 'v2',
+    salt: hex('0dede3def700a6db819381be6e269dcbf9bd2ed9'),
+    label: 'quicv2',
+    initial: 1,
+    zeroRtt: 2,
+    handshake: 3,
+    retry: 0,
+    retryKey: hex('8fb4b01b56ac48e260fbcbcead7ccc92'),
+    retryNonce: hex('d86969bc2d7c6d9990efb04a'),
+  },
+  {
+    ...V1,
+    code: 0xff00001d,
+    name: 'draft-29',
+    salt: hex('afbfec289993d24c9e9786f19c6111e04390a899'),
+    retryKey: hex('ccce187ed09a09d05728155a6cb96be1'),
+    retryNonce: hex('e54930f97f2136f0530a8c1c'),
+  },
+]
+
+export function versionOf(code: number): Version | undefined {
+  return VERSIONS.find(version => version.code === code)
+}
+
+/** `v1`, `draft-32`, `0xface0001` */
+export function versionName(code: number): string {
+  const known = versionOf(code)
+  if (known !== undefined) return known.name
+  return code >>> 8 === 0xff0000 ? `draft-${code & 0xff}` : `0x${code.toString(16).padStart(8, '0')}`
+}
+
+/** What one side's Initial packets are sealed with. */
+export interface Seal {
+  key: Uint8Array
+  iv: Uint8Array
+  /** AES in ECB makes masks of samples; it has no state between them. */
+  mask: (sample: Uint8Array) => Uint8Array
+}
+
+export type Seals = Readonly<Record<Side, Seal>>
+
+/** Recognising a connection and reading its first packet ask for the same keys. */
+const MAX_REMEMBERED = 64
+const remembered = new Memo<Seals>(MAX_REMEMBERED)
+
+/** Of the connection whose client chose this id for the server. */
+export function sealsOf(version: Version, connectionId: Uint8Array): Seals {
+  return remembered.get(`${version.name} ${Buffer.from(connectionId).toString('latin1')}`, () => {
+    const secret = hmac(version.salt, connectionId)
+    return { client: sealOf(version, secret, 'client in'), server: sealOf(version, secret, 'server in') }
+  })
+}
+
+function sealOf({ label }: Version, initial: Uint8Array, side: string): Seal {
+  const secret = expand(initial, side, 32)
+  const masking = createCipheriv('aes-128-ecb', expand(secret, `${label} hp`, 16), null)
+  return {
+    key: expand(secret, `${label} key`, 16),
+    iv: expand(secret, `${label} iv`, 12),
+    mask: sample => masking.update(sample),
+  }
+}
+
+/** HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes: length(2) n(1) "tls13 " label n(1) = 0, then the round. */
+function expand(secret: Uint8Array, label: string, length: number): Uint8Array {
+  const name = `tls13 ${label}`
+  const info = Buffer.from(`\0${String.fromCharCode(length, name.length)}${name}\0\x01`, 'latin1')
+  return hmac(secret, info).subarray(0, length)
+}
+
+function hmac(key: Uint8Array, data: Uint8Array): Buffer {
+  return createHmac('sha256', key).update(data).digest()
+}
+
+const SAMPLE = 16
+const TAG = 16
+/** The sample is taken as if the packet number had four bytes. */
+const MOST_NUMBER = 4
+
+/**
+ * The frames of an Initial packet that begins at `start` with its packet number at `number` and ends at `end`; null if
+ * these are not its keys, or not its bytes.
+ */
+export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: number, end: number): Uint8Array | null {
+  if (number + MOST_NUMBER + SAMPLE > end) return null
+  const mask = seal.mask(bytes.subarray(number + MOST_NUMBER, number + MOST_NUMBER + SAMPLE))
+  const first = bytes[start]! ^ (mask[0]! & 0x0f)
+  const length = (first & 3) + 1
+  const header = bytes.slice(start, number + length)
+  header[0] = first
+  const nonce = Uint8Array.from(seal.iv)
+  for (let i = 0; i < length; i++) {
+    const byte = bytes[number + i]! ^ mask[1 + i]!
+    header[header.length - length + i] = byte
+    nonce[nonce.length - length + i]! ^= byte
+  }
+  const opening = createDecipheriv('aes-128-gcm', seal.key, nonce)
+  opening.setAAD(header)
+  opening.setAuthTag(bytes.subarray(end - TAG, end))
+  const frames = opening.update(bytes.subarray(number + length, end - TAG))
+  try {
+    opening.final()
+  } catch {
+    // The only thing that it complains of: the tag is another.
+    return null
+  }
+  return frames
+}
+
+/** Whether the Retry packet is the answer to the client's first Initial packet (RFC 9001, 5.8). */
+export function isRetry(version: Version, connectionId: Uint8Array, packet: Uint8Array): boolean {
+  const sealing = createCipheriv('aes-128-gcm', version.retryKey, version.retryNonce)
+  sealing.setAAD(Buffer.concat([Uint8Array.of(connectionId.length), connectionId, packet.subarray(0, -TAG)]))
+  sealing.final()
+  return sealing.getAuthTag().equals(packet.subarray(-TAG))
+}
+
+function hex(digits: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(digits, 'hex'))
+}
