@@ -92,6 +92,8 @@ export interface Early {
 export interface Prefix {
   face: Face
   version: string
+  /** Whose address is the `src`. */
+  asker: Side
   text: Uint8Array
 }
 

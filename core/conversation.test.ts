@@ -24,6 +24,7 @@ interface Upload {
  *   client   -words     one without an answer         server   +words   an answer of several; *words an event
  *   client   <n         n bytes follow, committed     server   =name    an answer behind which the protocol changes
  *                                                     server   ~name    the same without an answer
+ *   server   ?words     a request, too                client   !words   its answer (keyed)
  *
  * In the keyed dialect a request and its answers share the first letter of their words.
  */
@@ -88,6 +89,10 @@ function messageOf(line: string, ctx: Context<State>): Message {
       return { kind: 'request', ...message, memo: line }
     case '-':
       return { kind: 'request', ...message, unanswered: true }
+    case 's?':
+      return { kind: 'request', ...message, asker: 'server' }
+    case '!':
+      return { kind: 'response', ...message, asker: 'server' }
     case 's!':
       return { kind: 'response', ...message, failed: line[1] === '!' }
     case 's+':
@@ -177,6 +182,23 @@ describe('conversation', () => {
       d.ask('?a\n?b\n?c\n')
       d.tell('!c\n+a1\n!b\n!a2\n!x\n')
       assert.deepEqual(said(d, [KEYED]), ['?c !c', '?a +a1', '?b !b', '?a !a2', 'null !x pair-not-found'])
+    })
+
+    it('pairs what the server asks with what the client answers, and shows who asked', () => {
+      const d = new Dialogue().open()
+      d.ask('?a\n')
+      d.tell('?s\n!a\n')
+      d.ask('!s\n!t\n')
+      const { items } = read(d, [KEYED] as never)
+      assert.deepEqual(items.map(line), ['?a !a', '?s !s', 'null !t pair-not-found'])
+      assert.deepEqual(
+        items.map(({ src, dst }) => [src.port, dst.port]),
+        [
+          [String(CLIENT.port), '80'],
+          ['80', String(CLIENT.port)],
+          ['80', String(CLIENT.port)],
+        ],
+      )
     })
 
     it('goes on after a loss', () => {

@@ -571,6 +571,7 @@ export class Conversation implements Reader {
     const error = message.error ?? null
     const told: Answer = {
       face: message.as ?? c.dissector!,
+      asker: 'client',
       body: body!,
       size,
       failed: message.failed === true,
@@ -597,6 +598,7 @@ export class Conversation implements Reader {
     const { seconds, nanoseconds, ack } = message.since ?? half
     const request: Request = {
       face: message.as ?? c.dissector!,
+      asker: message.asker ?? 'client',
       body: body instanceof Written && !alone ? this.slab.keep(body) : body,
       size,
       seconds,
@@ -709,6 +711,7 @@ export class Conversation implements Reader {
     }
     const answer: Answer = {
       face: message.as ?? c.dissector!,
+      asker: message.asker ?? 'client',
       body: message.body,
       size,
       failed: message.failed === true,

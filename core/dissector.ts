@@ -143,6 +143,11 @@ export interface Message {
   body: Json | Written | null
   /** For `keyed` protocols: what an answer repeats of its request. */
   key?: string | number
+  /**
+   * Who sent the request, or the one that the answer is for. Default: the client. With keys the server may ask, too
+   * (MQTT: both publish); the keys of both must differ. The asker is the item's `src`.
+   */
+  asker?: Side
   /** The answer tells of an error (HTTP 4xx and 5xx, -ERR, NXDOMAIN). */
   failed?: boolean
   /** Requests: what reading the answer takes (a HEAD has no body). The answer's `read` finds it as `ctx.awaited`. */

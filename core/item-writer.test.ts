@@ -77,7 +77,7 @@ describe('item writer', () => {
     const [alone, orphan, event] = itemsOf(writer => {
       writer.write(connection(), request({ q: 1 }), null, error, 0, 0, -1)
       writer.write(connection(), null, { ...answer({ a: 1 }), failed: true }, null, 0, 0, -1)
-      const event = { face: DISSECTOR, body: { e: 1 }, size: 9, failed: false, version: undefined }
+      const event = { ...answer({ e: 1 }), size: 9 }
       writer.writeEvent(connection(), event, null, 0, 999_999_999)
     })
     assert.deepEqual([alone!.response, alone!.error, alone!.failed, alone!.elapsedTime], [null, error, false, null])
@@ -215,6 +215,7 @@ function connection(): Connection {
 function request(body: unknown): Request {
   return {
     face: DISSECTOR,
+    asker: 'client',
     body: body as Json,
     size: 10,
     failed: false,
@@ -224,7 +225,7 @@ function request(body: unknown): Request {
 }
 
 function answer(body: unknown): Answer {
-  return { face: DISSECTOR, body: body as Json, size: 20, failed: false, version: undefined }
+  return { face: DISSECTOR, asker: 'client', body: body as Json, size: 20, failed: false, version: undefined }
 }
 
 /** Text with a body, not at the beginning of its buffer. */

@@ -2,7 +2,7 @@
 import { formatAddress } from './address.ts'
 import { type Batch, REQUEST_BODY_START, REQUEST_START, RESPONSE_BODY_START, RESPONSE_START, SPANS } from './batch.ts'
 import type { Connection, Prefix } from './connections.ts'
-import type { Face } from './dissector.ts'
+import type { Face, Side } from './dissector.ts'
 import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
 import { constant, JsonWriter, Written } from './json-writer.ts'
 import type { Request } from './pairing.ts'
@@ -39,6 +39,8 @@ const FALSE = constant('false')
 /** What answers a request, or comes by itself. */
 export interface Answer {
   face: Face
+  /** Whose request it is for. Of what comes by itself always the client. */
+  asker: Side
   body: Json | Written
   size: number
   failed: boolean
@@ -133,7 +135,7 @@ export class ItemWriter {
     seconds: number,
     nanoseconds: number,
   ): void {
-    this.event = { face: message.face, body: event, size: 0, failed: false, version: undefined }
+    this.event = { face: message.face, asker: message.asker, body: event, size: 0, failed: false, version: undefined }
     const isRequest = kind === 'request'
     this.write(c, isRequest ? message : null, isRequest ? null : message, error, seconds, nanoseconds, -1)
     this.event = null
@@ -158,9 +160,10 @@ export class ItemWriter {
     this.starts[this.count] = out.length
     const { face } = request ?? answer ?? event!
     const version = request?.version ?? answer?.version ?? event?.version ?? face.version
+    const asker = request?.asker ?? answer?.asker ?? event!.asker
     let prefix = c.prefixes[0]
-    if (prefix === undefined || prefix.face !== face || prefix.version !== version)
-      prefix = this.prefix(c, face, version)
+    if (prefix === undefined || prefix.face !== face || prefix.version !== version || prefix.asker !== asker)
+      prefix = this.prefix(c, face, version, asker)
 
     out.raw(ID)
     out.raw(c.identity!)
@@ -237,21 +240,21 @@ export class ItemWriter {
     out.ascii(`,${JSON.stringify(gained).slice(1)}`)
   }
 
-  private prefix(c: Connection, face: Face, version: string): Prefix {
+  private prefix(c: Connection, face: Face, version: string, asker: Side): Prefix {
     const { prefixes } = c
-    const known = prefixes.findIndex(one => one.face === face && one.version === version)
+    const known = prefixes.findIndex(one => one.face === face && one.version === version && one.asker === asker)
     if (known < 0 && prefixes.length === MAX_PREFIXES) prefixes.pop()
-    const prefix = known < 0 ? this.describe(c, face, version) : prefixes.splice(known, 1)[0]!
+    const prefix = known < 0 ? this.describe(c, face, version, asker) : prefixes.splice(known, 1)[0]!
     prefixes.unshift(prefix)
     return prefix
   }
 
   /** What items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
-  private describe(c: Connection, face: Face, version: string): Prefix {
+  private describe(c: Connection, face: Face, version: string, asker: Side): Prefix {
     const { stream } = c
     const forth = endpoint(c, 0, c.port)
     const back = endpoint(c, 4, c.otherPort)
-    const [src, dst] = c.client === c.back ? [back, forth] : [forth, back]
+    const [src, dst] = (c.client === c.back) === (asker === 'client') ? [back, forth] : [forth, back]
     c.identity ??= constant(JSON.stringify(`${this.worker}/${stream}`).slice(1, -1))
     const shared = JSON.stringify({
       stream,
@@ -264,7 +267,7 @@ export class ItemWriter {
       timestamp: 0,
     })
     // Without its opening brace, its closing brace and the 0.
-    return { face, version, text: constant(`,${shared.slice(1, -2)}`) }
+    return { face, version, asker, text: constant(`,${shared.slice(1, -2)}`) }
   }
 
   /** ms since 1970 with what is below a ms as decimals, then the start of RFC 3339: `2023-11-14T22:13:20.000000000`. */

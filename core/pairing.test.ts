@@ -96,6 +96,7 @@ function of(...requests: Request[]): Waiting {
 function request(name: string, ack: number): Request {
   return {
     face: FACE,
+    asker: 'client',
     body: { name },
     size: 1,
     seconds: 0,

@@ -2,7 +2,7 @@
  * Requests that wait for their answer. Better no pair than a wrong one: after bytes were lost, an answer belongs to a
  * request only if it begins at the very byte that the request acknowledged.
  */
-import type { Face } from './dissector.ts'
+import type { Face, Side } from './dissector.ts'
 import type { ItemError, Json } from './item.ts'
 import { Written } from './json-writer.ts'
 
@@ -15,6 +15,8 @@ const REQUEST_BYTES = 256
 
 export interface Request {
   face: Face
+  /** Who sent it. */
+  asker: Side
   /** The body as the dissector gave it, or its text. */
   body: Json | Written
   size: number

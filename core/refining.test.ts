@@ -54,7 +54,7 @@ describe('refining', () => {
 })
 
 function part(body: Json): Answer {
-  return { face: HOST, body, size: 1, failed: false, version: undefined }
+  return { face: HOST, asker: 'client', body, size: 1, failed: false, version: undefined }
 }
 
 function refiner(refine: (exchange: Exchange) => Refinement | null): Refiner {
