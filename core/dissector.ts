@@ -210,6 +210,8 @@ export interface Refiner extends Face {
 
 /** What an item will say, null where there is none. Valid during the call alone. */
 export interface Exchange {
+  /** Name of whose it is so far. */
+  host: string
   request: Json | Written | null
   response: Json | Written | null
   event: Json | Written | null

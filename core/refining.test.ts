@@ -39,8 +39,8 @@ describe('refining', () => {
     refining.refine(request, null, null)
     refining.refine(null, null, event)
     assert.deepEqual(seen, [
-      { request: { q: 1 }, response: null, event: null },
-      { request: null, response: null, event: { e: 1 } },
+      { host: 'host2', request: { q: 1 }, response: null, event: null },
+      { host: 'host2', request: null, response: null, event: { e: 1 } },
     ])
     assert.deepEqual([request.failed, event.failed], [true, true])
   })

@@ -11,6 +11,7 @@ export class Refining {
   private readonly asked = new Map<Face, readonly Asked[]>()
   /** One for all items: nobody keeps it. */
   private readonly exchange: { -readonly [name in keyof Exchange]: Exchange[name] } = {
+    host: '',
     request: null,
     response: null,
     event: null,
@@ -30,6 +31,7 @@ export class Refining {
     }
     if (asked.length === 0) return
     const { exchange } = this
+    exchange.host = host.name
     exchange.request = request === null ? null : request.body
     exchange.response = response === null ? null : response.body
     exchange.event = event === null ? null : event.body
