@@ -77,9 +77,9 @@ export interface SubscriptionBody extends Json {
   maxMessages: number | null
 }
 
-/** PING, PONG, +OK, -ERR; TLS and S2: from here on the connection is encrypted, or compressed. */
+/** PING, PONG, +OK and -ERR. */
 export interface SignalBody extends Json {
-  command: 'PING' | 'PONG' | '+OK' | '-ERR' | 'TLS' | 'S2'
+  command: 'PING' | 'PONG' | '+OK' | '-ERR'
   /** What -ERR says, without quotes. */
   message: string | null
 }
@@ -184,7 +184,7 @@ const S2_BEGINS = '\u00ff\u0006\u0000\u0000S2sTwO'
 /** The client goes on in TLS where INFO offers or demands it. */
 function encrypted(at: Cursor, state: State): Message {
   if (!state.offersTls) at.fail('an operation')
-  return { kind: 'event', body: signal('TLS', null), becomes: 'tls' }
+  return { kind: 'nothing', body: {}, becomes: 'tls' }
 }
 
 /** Nobody decompresses it here: what follows counts as an unknown protocol. */
@@ -192,7 +192,7 @@ function compressed(at: Cursor): Message {
   const start = at.position
   if (at.latin1(S2_BEGINS.length) !== S2_BEGINS) at.fail('an operation')
   at.position = start
-  return { kind: 'event', body: signal('S2', null), becomes: 's2' }
+  return { kind: 'nothing', body: {}, becomes: 's2' }
 }
 
 function signal(command: SignalBody['command'], message: string | null): SignalBody {
