@@ -1,0 +1,115 @@
+/** What the two sides of a connection to MySQL know of it, and what an answer has to know of its request. */
+import type { Answer } from './commands.ts'
+import { Stream } from './compressed.ts'
+import type { Column } from './values.ts'
+
+/** A prepared statement. */
+export interface Statement {
+  /** As items show it: without passwords, perhaps shortened. null: its beginning was not seen. */
+  query: string
+  parameters: number
+  columns: readonly Column[] | null
+  /** Types of the parameters, as the last execution gave them: they are not sent again. */
+  types: readonly Parameter[] | null
+  /** Parameters that were sent ahead in pieces, with their bytes. */
+  long: Map<number, number>
+}
+
+export interface Parameter {
+  type: string
+  unsigned: boolean
+  name: string
+}
+
+export interface Asked {
+  answer: Answer
+  /** Number of the last packet of the request: the answer goes on from there. */
+  sequence: number
+  /** Rows come in binary form. */
+  binary: boolean
+  /** Of COM_STMT_PREPARE. */
+  query: string
+  /** What is executed, whose columns may not be sent again. */
+  statement: Statement | null
+  /** It is the one that was prepared just before, whose number the client does not know yet. */
+  newest: boolean
+  /** The database from now on, if there is no error. */
+  database: string | null
+  user: string | null
+  /** What the client offered: CLIENT_COMPRESS and others. */
+  capabilities: number
+  infile: Infile | null
+}
+
+/** What a client sent for LOAD DATA LOCAL INFILE. */
+export interface Infile {
+  bytes: number
+  /** It was seen to its end. */
+  complete: boolean
+}
+
+export interface Greeting {
+  version: string
+  connectionId: number
+  authPlugin: string | null
+  capabilities: number
+}
+
+export interface Session {
+  greeting: Greeting | null
+  /** null: the login was not seen. */
+  capabilities: number | null
+  database: string | null
+  user: string | null
+  statements: Map<number, Statement>
+  /** EOF comes behind columns; null: not known. */
+  eof: boolean | null
+  /** The newest request. */
+  last: Asked | null
+  /** Text of the newest COM_STMT_PREPARE, which MariaDB's clients execute before they know its number. */
+  prepared: string | null
+  /** What it was answered with. */
+  newest: Statement | null
+  /** After COM_BINLOG_DUMP the server sends events without end. */
+  streaming: boolean
+  /** Events end with a checksum. */
+  checksum: boolean
+  compressed: boolean
+  /** What is inside compressed packets, on both sides. Not enumerable: it is a place in a stream, and no mode. */
+  readonly streams: { client: Stream; server: Stream }
+}
+
+export function openSession(): Session {
+  const session = {
+    greeting: null,
+    capabilities: null,
+    database: null,
+    user: null,
+    statements: new Map(),
+    eof: null,
+    last: null,
+    prepared: null,
+    newest: null,
+    streaming: false,
+    checksum: false,
+    compressed: false,
+  }
+  return Object.defineProperty(session, 'streams', {
+    value: { client: new Stream(), server: new Stream() },
+  }) as unknown as Session
+}
+
+/** Clients that prepare ever new statements and never close them must not fill the memory. */
+const MAX_STATEMENTS = 1000
+/** Of the text that is remembered of each. */
+export const MAX_REMEMBERED = 4096
+
+export function remember({ statements }: Session, id: number, statement: Statement): void {
+  statements.delete(id)
+  statements.set(id, statement)
+  if (statements.size <= MAX_STATEMENTS) return
+  for (const oldest of statements.keys()) {
+    statements.delete(oldest)
+    return
+  }
+}
