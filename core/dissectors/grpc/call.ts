@@ -47,7 +47,14 @@ export function feed(
       flow.damaged = false
       flow.length = 0
     }
-    if (flow.prefixed < PREFIX) {
+    if (flow.prefixed === 0 && end - p >= PREFIX) {
+      flow.compressed = b[p] === 1
+      flow.length = readLength(b, p + 1)
+      flow.prefixed = PREFIX
+      flow.remaining = flow.length
+      part.keep(b, p, p + PREFIX, ctx.keep, ctx)
+      p += PREFIX
+    } else if (flow.prefixed < PREFIX) {
       if (flow.prefixed === 0) flow.compressed = b[p] === 1
       else flow.length = flow.length * 256 + b[p]!
       part.keep(b, p, p + 1, ctx.keep, ctx)
@@ -99,7 +106,7 @@ function flowOf(ctx: Context, part: Part): MessageFlow {
 /** A direction's only DATA: one message and nothing else. Then `part.flow` says so. */
 export function isOneMessage(ctx: Context, part: Part, b: Uint8Array, start: number, end: number): boolean {
   if (part.flow !== null || end - start < PREFIX || b[start]! > 1) return false
-  const length = ((b[start + 1]! << 24) | (b[start + 2]! << 16) | (b[start + 3]! << 8) | b[start + 4]!) >>> 0
+  const length = readLength(b, start + 1)
   if (length !== end - start - PREFIX) return false
   const flow = flowOf(ctx, part)
   flow.count = 1
@@ -108,10 +115,12 @@ export function isOneMessage(ctx: Context, part: Part, b: Uint8Array, start: num
   return true
 }
 
+function readLength(b: Uint8Array, p: number): number {
+  return ((b[p]! << 24) | (b[p + 1]! << 16) | (b[p + 2]! << 8) | b[p + 3]!) >>> 0
+}
+
 // ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const SERVICE = constant(',"service":')
-const RPC = constant(',"rpc":')
 const TIMEOUT = constant(',"timeout":')
 const STATUS = constant(',"grpcStatus":')
 const STATUS_NAME = constant(',"grpcStatusName":')
@@ -120,6 +129,12 @@ const DETAILS = constant(',"grpcDetails":')
 const COUNT = constant(',"messageCount":')
 const MESSAGE = constant(',"message":')
 const NULL = constant('null')
+const DONE = constant(',"grpcStatus":0,"grpcStatusName":"OK","grpcMessage":""')
+
+function callText(path: string): Uint8Array {
+  const { service, rpc } = splitPath(path)
+  return constant(`,"service":${JSON.stringify(service)},"rpc":${JSON.stringify(rpc)}`)
+}
 
 export function writeRequestFields(
   ctx: Context,
@@ -130,12 +145,10 @@ export function writeRequestFields(
   end: number,
 ): void {
   const { out } = ctx
-  if (stream.path !== '') {
-    const { service, rpc } = splitPath(stream.path)
-    out.raw(SERVICE)
-    out.value(service)
-    out.raw(RPC)
-    out.value(rpc)
+  const path = part.head?.pathField ?? null
+  if (path !== null) {
+    path.call ??= callText(path.value)
+    out.raw(path.call)
   }
   if (stream.timeout !== null || part.head?.incomplete === false) {
     out.raw(TIMEOUT)
@@ -154,7 +167,8 @@ export function writeResponseFields(
 ): void {
   const { out } = ctx
   const { status, message, details } = part.said
-  if (status !== null && /^\d{1,9}$/.test(status)) {
+  if (status === '0' && (message === '' || (message === null && !part.lacks)) && details === null) out.raw(DONE)
+  else if (status !== null && /^\d{1,9}$/.test(status)) {
     out.raw(STATUS)
     out.integer(Number(status))
     out.raw(STATUS_NAME)

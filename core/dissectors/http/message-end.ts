@@ -42,7 +42,7 @@ export function writeEnd(
   cut: boolean,
   size: number,
   headSize: number,
-  trailers: string | null,
+  trailers: string | Uint8Array | null,
   kind: 'request' | 'response',
   wanted: boolean,
 ): Written {
@@ -66,7 +66,7 @@ export function writeEnd(
     out.integer(size)
     if (trailers !== null) {
       out.raw(TRAILERS)
-      out.ascii(trailers)
+      writeTrailers(out, trailers)
     }
     if (size === 0) out.raw(NO_POST_DATA)
     else {
@@ -100,7 +100,7 @@ export function writeEnd(
     out.integer(size)
     if (trailers !== null) {
       out.raw(TRAILERS)
-      out.ascii(trailers)
+      writeTrailers(out, trailers)
     }
     out.byte(CLOSE)
   }
@@ -112,6 +112,11 @@ export function writeEnd(
     written.bodyEnd = span[1]
   }
   return written
+}
+
+function writeTrailers(out: JsonWriter, trailers: string | Uint8Array): void {
+  if (typeof trailers === 'string') out.ascii(trailers)
+  else out.raw(trailers)
 }
 
 /** What a body may be after decoding; the rest is left out and marked. */

@@ -14,6 +14,7 @@ export interface Head extends Described {
   /** Of a request; empty where it is not known. */
   method: string
   path: string
+  pathField: Field | null
   /** Of extended CONNECT (RFC 8441). */
   protocol: string
   /** Of a response; 0 where it is not known. */
@@ -57,7 +58,7 @@ export function writeRequestHead(out: JsonWriter, fields: readonly Field[], stre
     out.value(head.method)
     out.byte(COMMA)
   }
-  writePath(out, fields, head.method)
+  writePath(out, fields, head)
   out.raw(VERSION)
   out.integer(stream)
   if (pushedOn !== 0) {
@@ -86,13 +87,15 @@ export function writeResponseHead(out: JsonWriter, fields: readonly Field[], str
 }
 
 /** JSON of trailers, and what they say of gRPC in `into`. */
-export function trailersOf(out: JsonWriter, fields: readonly Field[], into: GrpcFields | null): string {
+export function trailersOf(out: JsonWriter, fields: readonly Field[], into: GrpcFields): Uint8Array {
   const begin = out.length
   const head = readHead(fields)
-  if (into !== null)
-    for (const [name, value] of Object.entries(head.grpc)) if (value !== null) into[name as keyof GrpcFields] = value
+  into.status = head.grpc.status ?? into.status
+  into.message = head.grpc.message ?? into.message
+  into.details = head.grpc.details ?? into.details
   writeFields(out, 0, fields, head)
-  const text = out.bytes.toString('utf8', begin, out.length)
+  const text = Buffer.allocUnsafe(out.length - begin)
+  out.bytes.copy(text, 0, begin, out.length)
   out.length = begin
   return text
 }
@@ -101,6 +104,7 @@ export function newHead(): Head {
   return {
     method: '',
     path: '',
+    pathField: null,
     protocol: '',
     status: 0,
     type: null,
@@ -127,6 +131,7 @@ function readHead(fields: readonly Field[]): Head {
         break
       case ':path':
         head.path = value
+        head.pathField = field
         break
       case ':protocol':
         head.protocol = value
@@ -173,11 +178,10 @@ function codingsOf(value: string): string[] | null {
 }
 
 /** `url` to `queryString`, and the comma behind them. CONNECT has no path but an authority. */
-function writePath(out: JsonWriter, fields: readonly Field[], method: string): void {
+function writePath(out: JsonWriter, fields: readonly Field[], { method, pathField }: Head): void {
   const field =
-    fields.find(({ role }) => role === ':path') ??
-    (method === 'CONNECT' ? fields.find(({ role }) => role === ':authority') : undefined)
-  if (field === undefined) return
+    pathField ?? (method === 'CONNECT' ? fields.find(({ role }) => role === ':authority') : undefined) ?? null
+  if (field === null) return
   if (field.target !== null) {
     out.raw(field.target)
     return
@@ -228,7 +232,7 @@ function writeFields(out: JsonWriter, from: number, fields: readonly Field[], he
       head.incomplete = true
       break
     }
-    if ((seen & field.bit) !== 0) {
+    if ((seen & field.bit) !== 0 && isRepeated(fields, field)) {
       out.length = begin
       writeMerged(out, from, fields, head)
       return cookies
@@ -241,6 +245,18 @@ function writeFields(out: JsonWriter, from: number, fields: readonly Field[], he
   }
   out.byte(125)
   return cookies
+}
+
+/** Fields with a name of so many others before them are joined with those: comparing them all would cost the square. */
+const MAX_COMPARED = 64
+
+function isRepeated(fields: readonly Field[], field: Field): boolean {
+  for (let i = 0; i < MAX_COMPARED; i++) {
+    const other = fields[i]!
+    if (other === field) return fields.lastIndexOf(field) !== i
+    if (other.name === field.name) return true
+  }
+  return true
 }
 
 const TYPE_NAME = '"content-type":'.length

@@ -37,7 +37,7 @@ export class Part {
   missing = 0
   /** Frames of this side were lost while it was under way: some may have been its own. */
   doubtful = false
-  trailers: string | null = null
+  trailers: Uint8Array | null = null
   ended = false
   /** Heads of 1xx answers. */
   readonly interim: string[] = []
