@@ -4,6 +4,7 @@ import type { Batch } from '../core/batch.ts'
 import { Fault } from '../core/fault.ts'
 import { Pipeline } from '../core/pipeline.ts'
 import { loadProtocols } from '../core/registry.ts'
+import { readDescriptions } from './descriptions.ts'
 import { EXIT } from './exit.ts'
 import { Feed } from './feed.ts'
 import { Interruption } from './interruption.ts'
@@ -22,6 +23,7 @@ interface Options {
   json?: true
   quiet?: true
   bodies: boolean
+  proto: string[]
   env: Record<string, string>
   spool: string
 }
@@ -37,6 +39,12 @@ export function addRun(program: Command): void {
     .option('--json', 'one item a line, as JSON')
     .option('-q, --quiet', 'no table: only what scripts print, and the summary')
     .option('--no-bodies', 'leave the bodies of messages out: faster')
+    .option(
+      '--proto <path>',
+      'names for messages of gRPC: .proto, descriptor set or directory; may be given again',
+      list,
+      [],
+    )
     .option('--env <name=value>', 'what scripts find in `env`; may be given again', collect, {})
     .option('--spool <dir>', 'where alerts wait until they are delivered', defaultSpool())
     .addHelpText(
@@ -66,6 +74,7 @@ const KEPT_BODY = 1 << 20
 
 async function run(paths: string[], options: Options): Promise<number> {
   const open = source(options)
+  const describe = options.proto.length > 0 ? readDescriptions(options.proto) : null
   const protocols = await loadProtocols()
   const [shown, told] = [lookOf(1), lookOf(2)]
   const feed = options.json || options.quiet ? null : new Feed(protocols.faces, shown)
@@ -81,7 +90,7 @@ async function run(paths: string[], options: Options): Promise<number> {
     if (packets.live) process.stderr.write(`capturing on ${options.interface}; Ctrl-C ends it\n`)
     const began = performance.now()
     const pipeline = new Pipeline(
-      { protocols, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0 },
+      { protocols, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0, describe },
       batch => {
         show(batch, options, feed)
         scripts.items(batch)
@@ -147,6 +156,10 @@ function collect(pair: string, all: Record<string, string>): Record<string, stri
   const at = pair.indexOf('=')
   if (at < 1) throw new InvalidArgumentError(`Expected NAME=VALUE.`)
   return { ...all, [pair.slice(0, at)]: pair.slice(at + 1) }
+}
+
+function list(path: string, all: string[]): string[] {
+  return [...all, path]
 }
 
 /** Returns what ended the packets before their time; throws it when there were none. */
