@@ -14,6 +14,7 @@ import {
   data,
   dataAtOnce,
   endPart,
+  endTunnel,
   goAway,
   headers,
   loseFrames,
@@ -23,6 +24,7 @@ import {
   resetStream,
   type State,
   type Stream,
+  tunnelled,
   unstick,
   weightOf,
 } from './http2/exchange.ts'
@@ -138,6 +140,8 @@ const readers: Record<number, Reader> = {
   [frame.CONTINUATION]: readContinuation,
 }
 
+/** Exclusive flag, stream and weight in front of a header block (RFC 9113, 6.2). */
+const PRIORITY_SIZE = 5
 /** What GOAWAY says for people. */
 const MAX_DEBUG = 1024
 
@@ -145,8 +149,10 @@ function readHeaders(at: Cursor, ctx: Context<State>, flags: number, id: number,
   const size = frame.HEADER + frameEnd - at.position
   if (ctx.from === 'client' && id % 2 === 0) at.fail(`an odd stream of a client, found ${id}`)
   const end = unpadded(at, flags, frameEnd)
-  if ((flags & frame.HAS_PRIORITY) !== 0) at.skip(5)
-  if (at.position > end) at.fail('a header block, found less than nothing')
+  if ((flags & frame.HAS_PRIORITY) !== 0) {
+    if (end - at.position < PRIORITY_SIZE) at.fail(`a priority of ${PRIORITY_SIZE} bytes`)
+    at.skip(PRIORITY_SIZE)
+  }
   const block = { stream: id, promised: 0, endStream: (flags & frame.END_STREAM) !== 0, size, since: ctx.moment }
   return readBlock(at, ctx, flags, end, block)
 }
@@ -223,6 +229,8 @@ function decodeBlock(
 interface Run {
   /** null: nobody wants it. */
   to: { stream: Stream; part: Part } | null
+  /** The stream, if what is said in it is a tunnel's. */
+  tunnel: Stream | null
   /** Bytes of data and of padding still to come. */
   remaining: number
   padding: number
@@ -252,18 +260,25 @@ function beginData(
   if (!whole && count <= MAX_UNDECIDED && (known === undefined ? ctx.state.late : isUndecided(ctx, known)))
     at.need(count + padding)
   const made: Message[] = []
-  const to = partFor(ctx, id, made)
+  const tunnel = known !== undefined && known.tunnel !== null ? known : null
+  const to = tunnel === null ? partFor(ctx, id, made) : null
   if (to !== null) to.part.size += frame.HEADER + length
   const { bytes, position } = at
   if (whole) {
     at.skip(count + padding)
-    if (to !== null && !(endStream && dataAtOnce(ctx, to.stream, to.part, bytes, position, position + count, made))) {
+    if (tunnel !== null) {
+      tunnelled(ctx, tunnel, bytes, position, position + count, made)
+      if (endStream) endTunnel(ctx, tunnel, tunnel.tunnel!, made)
+    } else if (
+      to !== null &&
+      !(endStream && dataAtOnce(ctx, to.stream, to.part, bytes, position, position + count, made))
+    ) {
       data(ctx, to.stream, to.part, bytes, position, position + count, true, made)
       if (endStream) endPart(ctx, to.stream, to.part, made)
     }
     return answer(ctx, made)
   }
-  const run: Run = { to, remaining: count, padding, endStream }
+  const run: Run = { to, tunnel, remaining: count, padding, endStream }
   take(at, ctx, run, true, made)
   return goesOn(at, ctx, run, made)
 }
@@ -285,6 +300,7 @@ function goOn(at: Cursor, ctx: Context<State>, run: Run): Message | Message[] | 
   take(at, ctx, run, false, made)
   if (run.remaining + run.padding > 0) return goesOn(at, ctx, run, made)
   if (run.endStream && run.to !== null) endPart(ctx, run.to.stream, run.to.part, made)
+  if (run.endStream && run.tunnel !== null) endTunnel(ctx, run.tunnel, run.tunnel.tunnel!, made)
   return answer(ctx, made)
 }
 
@@ -295,6 +311,7 @@ function take(at: Cursor, ctx: Context<State>, run: Run, first: boolean, made: M
   run.remaining -= count
   if (run.to !== null && count > 0)
     data(ctx, run.to.stream, run.to.part, bytes, position, position + count, first, made)
+  if (run.tunnel !== null) tunnelled(ctx, run.tunnel, bytes, position, position + count, made)
   const padding = Math.min(run.padding, at.remaining)
   at.skip(padding)
   run.padding -= padding
@@ -311,5 +328,6 @@ function bridge(length: number, run: Run): boolean {
     run.to.part.missing += missing
     miss(run.to.part, missing)
   }
+  if (missing > 0) run.tunnel?.tunnel?.lose()
   return true
 }

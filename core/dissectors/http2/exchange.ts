@@ -12,6 +12,7 @@ import { CANCEL, errorName, isMessages, NO_ERROR } from './frames.ts'
 import { type Head, trailersOf, writeRequestHead, writeResponseHead } from './head.ts'
 import { type Field, HeaderTable, UNKNOWN } from './hpack.ts'
 import { finish, Part, writeKeptHead } from './part.ts'
+import { Tunnel } from './tunnel.ts'
 
 export interface State {
   client: Encoder
@@ -63,8 +64,10 @@ export class Stream {
   /** When the request began, and ms that its client is willing to wait. */
   since: Moment | null = null
   timeout: number | null = null
-  /** What is spoken in it after CONNECT: a protocol, or `tcp`. */
-  tunnel = ''
+  /** What is said in it after CONNECT. */
+  tunnel: Tunnel | null = null
+  /** What the connection's sum holds of the tunnel's weight. */
+  counted = 0
 
   constructor(id: number) {
     this.id = id
@@ -109,6 +112,7 @@ export function loseFrames(state: State, side: Side): State {
   state[side].block = null
   state.late = true
   for (const stream of state.streams.values()) {
+    stream.tunnel?.lose()
     const part = side === 'client' ? stream.request : stream.response
     if (part === null || part.ended) continue
     part.doubtful = true
@@ -141,7 +145,7 @@ function requestHeaders(
   made: Message[],
 ): void {
   const { state, out } = ctx
-  if (stream.asked || stream.tunnel !== '') return
+  if (stream.asked) return
   const begun = stream.request
   if (begun !== null && (begun.head !== null || !hasPseudoFields(fields))) {
     takeTrailers(ctx, begun, block, fields)
@@ -165,7 +169,7 @@ function requestHeaders(
   if (block.endStream || block.promised !== 0 || isTunnel) {
     part.ended = true
     made.push(requestMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
-    if (isTunnel) stream.tunnel = head.protocol || 'tcp'
+    if (isTunnel) stream.tunnel = new Tunnel(head.protocol)
     if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
     return
   }
@@ -180,6 +184,11 @@ function responseHeaders(
   made: Message[],
 ): void {
   const { state, out } = ctx
+  const { tunnel } = stream
+  if (tunnel?.isOpen) {
+    if (block.endStream) endTunnel(ctx, stream, tunnel, made)
+    return
+  }
   const part = stream.response ?? new Part('response', block.since)
   stream.response = part
   if (part.ended) return
@@ -207,13 +216,16 @@ function responseHeaders(
   part.said = head.grpc
   if (head.grpc.status !== null) stream.grpc ??= true
   decideGrpc(state, stream, head)
-  if (stream.tunnel !== '' && head.status >= 200 && head.status < 300) {
+  if (tunnel !== null && head.status >= 200 && head.status < 300) {
+    part.ended = true
     made.push(responseMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
-    if (block.endStream) drop(ctx, stream)
-    else stream.response = null
+    stream.response = null
+    tunnel.open(Object.fromEntries(fields.map(({ name, value }) => [name, value])), ctx, made)
+    if (block.endStream) endTunnel(ctx, stream, tunnel, made)
     return
   }
-  stream.tunnel = ''
+  // Refused: what follows is a body like any other.
+  stream.tunnel = null
   if (block.endStream && part.interim.length === 0 && !awaitsRequest(stream)) {
     part.ended = true
     made.push(responseMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
@@ -268,6 +280,24 @@ function decideGrpc(state: State, stream: Stream, head: Head): void {
 
 // ── DATA ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** More of what is said in a tunnel. */
+export function tunnelled(
+  ctx: Context<State>,
+  stream: Stream,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  made: Message[],
+): void {
+  stream.tunnel!.data(b, start, end, ctx, made)
+  accountTunnel(ctx.state, stream)
+}
+
+/** END_STREAM of this side. */
+export function endTunnel(ctx: Context<State>, stream: Stream, tunnel: Tunnel, made: Message[]): void {
+  if (tunnel.end(ctx.from, ctx, 'closed', made)) drop(ctx, stream)
+}
+
 /** The part of a stream that DATA of this side belongs to; null where nobody wants it. */
 export function partFor(ctx: Context<State>, id: number, made: Message[]): { stream: Stream; part: Part } | null {
   const { state, from } = ctx
@@ -276,7 +306,6 @@ export function partFor(ctx: Context<State>, id: number, made: Message[]): { str
     if (!state.late || state.reset.has(id)) return null
     stream = open(ctx, id, made)
   }
-  if (stream.tunnel !== '') return null
   let part = from === 'client' ? stream.request : stream.response
   if (part === null) {
     if (from === 'client' && stream.asked) return null
@@ -500,7 +529,7 @@ export function goAway(ctx: Context<State>, last: number, code: number, debug: s
     })
   const error: ItemError = { type: 'connection', msg: `not looked at: the ${from} goes away (${errorName(code)})` }
   for (const stream of [...state.streams.values()])
-    if (stream.id > last && stream.id % 2 === (from === 'server' ? 1 : 0) && stream.response === null)
+    if (stream.id > last && stream.id % 2 === (from === 'server' ? 1 : 0) && stream.response === null && !stream.tunnel)
       abandon(ctx, stream, error, code !== NO_ERROR, made)
   return made
 }
@@ -511,7 +540,7 @@ export function closeAll(ctx: Context<State>, why: Ending): Message[] {
   const type = why === 'lost' || why === 'capture-ended' ? 'dissection' : 'connection'
   for (const stream of [...ctx.state.streams.values()]) {
     // Whoever only waits is told of by the engine, as in other protocols.
-    if (stream.asked && stream.response === null) drop(ctx, stream)
+    if (stream.asked && stream.response === null && !stream.tunnel?.isOpen) drop(ctx, stream)
     else abandon(ctx, stream, { type, msg: `the message ends early: ${ENDINGS[why]}` }, false, made)
   }
   return made
@@ -527,7 +556,12 @@ const ENDINGS: Record<Ending, string> = {
 
 /** Tells what there is of a stream, and forgets it. */
 function abandon(ctx: Context<State>, stream: Stream, error: ItemError, failed: boolean, made: Message[]): void {
-  const { request, response } = stream
+  const { request, response, tunnel } = stream
+  if (tunnel?.isOpen) {
+    for (const side of ['client', 'server'] as const) tunnel.end(side, ctx, 'reset', made)
+    drop(ctx, stream)
+    return
+  }
   if (response !== null && (response.head !== null || response.said.status !== null)) {
     // One that is whole needs no more of its request.
     tellResponse(ctx, stream, response, response.ended ? null : error, made)
@@ -568,7 +602,14 @@ export function unstick(ctx: Context<State>, made: Message[]): void {
 
 function drop(ctx: Context<State>, stream: Stream): void {
   for (const part of [stream.request, stream.response]) if (part !== null) release(ctx, part)
+  ctx.state.kept -= stream.counted
   ctx.state.streams.delete(stream.id)
+}
+
+function accountTunnel(state: State, stream: Stream): void {
+  const { weight } = stream.tunnel!
+  state.kept += weight - stream.counted
+  stream.counted = weight
 }
 
 function release(ctx: Context<State>, part: Part): void {

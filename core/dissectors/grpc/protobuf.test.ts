@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { readProtobuf } from './protobuf.ts'
+
+const MESSAGES: [what: string, hex: string, expected: unknown][] = [
+  ['a number', '089601', { 1: 150 }],
+  ['numbers that JSON cannot hold', '08ffffffffffffffffff01', { 1: '18446744073709551615' }],
+  ['the largest that it can', '08ffffffffffffff0f', { 1: Number.MAX_SAFE_INTEGER }],
+  ['text', '120774657374696e67', { 2: 'testing' }],
+  ['a message in a message', '1a03089601', { 3: { 1: 150 } }],
+  ['a message whose text looks like lines', `1a260a24${'61'.repeat(36)}`, { 3: { 1: 'a'.repeat(36) } }],
+  ['text with line ends', `0a0c${Buffer.from('two\nlines\r\n!').toString('hex')}`, { 1: 'two\nlines\r\n!' }],
+  ['text beyond ASCII', '0a04c3bcc3bc', { 1: 'üü' }],
+  ['text, though it could be a message', '0a024869', { 1: 'Hi' }],
+  ['bytes', '0a0300ff01', { 1: { encoding: 'base64', text: 'AP8B' } }],
+  ['packed numbers, as bytes', '220600038e029ea7', { 4: { encoding: 'base64', text: 'AAOOAp6n' } }],
+  ['what is repeated', '080108020803', { 1: [1, 2, 3] }],
+  ['32 bits, in both readings', '0d0000c03f', { 1: { fixed32: 1069547520, float: 1.5 } }],
+  ['64 bits, in both readings', '09000000000000f83f', { 1: { fixed64: '4609434218613702656', double: 1.5 } }],
+  ['no number', '0d0000c07f', { 1: { fixed32: 2143289344, float: 'NaN' } }],
+  ['a group', '0b10011a01610c', { 1: { 2: 1, 3: 'a' } }],
+  ['an empty message', '', {}],
+  ['an empty field', '0a00', { 1: '' }],
+]
+const NONE: [what: string, hex: string][] = [
+  ['field 0', '0001'],
+  ['a type that there is not', '0e'],
+  ['a number cut short', '0896'],
+  ['a number without end', '08ffffffffffffffffffff01'],
+  ['bytes cut short', '0a05616263'],
+  ['32 bits cut short', '0d0000'],
+  ['a group without end', '0b1001'],
+  ['an end of another group', '0b100114'],
+]
+
+describe('protobuf without a description', () => {
+  for (const [what, hex, expected] of MESSAGES)
+    it(`reads ${what}`, () => assert.deepEqual(read(Buffer.from(hex, 'hex')), expected))
+  for (const [what, hex] of NONE) it(`refuses ${what}`, () => assert.equal(read(Buffer.from(hex, 'hex')), null))
+
+  it('ends in messages within messages, however many', () => {
+    let nested = Buffer.from([0x0a, 0x00])
+    for (let i = 0; i < 3000 && nested.length < 16_000; i++)
+      nested = Buffer.concat([Buffer.from([0x0a, (nested.length & 127) | 128, nested.length >> 7]), nested])
+    const start = performance.now()
+    assert.notEqual(read(nested), null)
+    assert.ok(performance.now() - start < 1000)
+  })
+
+  it('costs what its length costs, also when everything could be a message', () => {
+    const start = performance.now()
+    read(Buffer.alloc(1 << 20, '0a0408010801', 'hex'))
+    read(Buffer.alloc(1 << 20, 0x0a))
+    assert.ok(performance.now() - start < 2000)
+  })
+})
+
+function read(bytes: Uint8Array): unknown {
+  return readProtobuf(bytes, 0, bytes.length)
+}
