@@ -92,7 +92,10 @@ const SIZES: Column = {
   title: 'sent/back',
   width: 15,
   align: 'right',
-  cell: ({ requestSize, responseSize }) => ({ text: `${sized(requestSize)}/${sized(responseSize)}`, paint: 'dim' }),
+  cell: ({ requestSize, responseSize, event, size }) => {
+    const whole = size === 0 ? '' : sized(size)
+    return { text: event === null ? `${sized(requestSize)}/${sized(responseSize)}` : whole, paint: 'dim' }
+  },
 }
 const SUMMARY: Column = { title: 'what', width: 0, align: 'left', cell: (_, { summary }) => ({ text: summary }) }
 

@@ -2,7 +2,7 @@
  * The connection table: an open-addressing hash over both ends of a flow, with limits by count and by silence.
  * The table is asked once a packet, so it compares plain numbers and allocates nothing.
  */
-import type { Dissector, Face, Side, Transport } from './dissector.ts'
+import type { Dissector, Ending, Face, Side, Transport } from './dissector.ts'
 import type { Frame } from './frame.ts'
 import type { ItemError } from './item.ts'
 import type { Answer } from './item-writer.ts'
@@ -109,6 +109,8 @@ export interface Segment {
 
 export type Life = 'open' | 'closed' | 'datagrams'
 
+const NONE: readonly string[] = []
+
 export class Connection {
   readonly number: number
   readonly hash: number
@@ -152,6 +154,14 @@ export class Connection {
   /** Why its packets do not arrive, as an ICMP error told last. */
   refused: string | null = null
   items = 0
+  /** What the observer of its transport counts; null without one, and once it was told for the last time. */
+  watch: unknown = null
+  /** Second in which it was told of last, or began. */
+  toldAt = 0
+  /** Why it ended; null while it lives. */
+  ending: Ending | null = null
+  /** Protocols that were spoken before the present one. */
+  spoken: readonly string[] = NONE
   /** JSON text: the beginning of the ids of all items. */
   identity: Uint8Array | null = null
   /** What items of one face and version share, the latest in front. */
@@ -320,7 +330,12 @@ export class Connections {
     c.life = 'closed'
     c.forget()
     this.ages.closed.push(c)
-    if (++this.closed > MAX_CLOSED) this.remove(this.ages.closed.oldest!)
+    this.closed++
+  }
+
+  /** The closed connection that has to make room, if there are too many. */
+  get surplus(): Connection | null {
+    return this.closed > MAX_CLOSED ? this.ages.closed.oldest : null
   }
 
   remove(c: Connection): void {

@@ -863,6 +863,8 @@ export class Conversation implements Reader {
       this.forget(half)
       half.size = 0
     }
+    const before = c.dissector!.name
+    if (!c.spoken.includes(before)) c.spoken = [...c.spoken, before]
     c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => isCalled(d, name)) ?? null)
     c.memo = memo
     c.attempts = 0

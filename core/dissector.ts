@@ -226,7 +226,55 @@ export interface Refinement {
   failed?: boolean
 }
 
-/** Sees connections themselves, not what is said on them (TCP). */
-export interface Observer extends Face {
+/** Sees connections themselves, not what is said on them (TCP). Of a transport at most one. */
+export interface Observer<State = unknown> extends Face {
   transports: readonly Transport[]
+  /** What is counted of one connection. */
+  open(): State
+  /** One packet of the connection: once a packet, so it adds to numbers and allocates nothing. */
+  observe(state: State, passing: Passing): void
+  /** When the connection has ended, and every minute in which it was heard of; null: nothing. */
+  report(state: State, told: Reported, out: JsonWriter): Told | null
+}
+
+/** One packet as its connection sees it; one object, overwritten with the next. */
+export interface Passing {
+  /** Sent by the end that sent the first packet. */
+  forth: boolean
+  seconds: number
+  nanoseconds: number
+  /** Bytes of the whole packet, headers included. */
+  wire: number
+  /** Bytes of payload, captured or not. */
+  length: number
+  /** Of TCP; the options are `bytes[optionsStart..optionsEnd)`. */
+  seq: number
+  ack: number
+  flags: number
+  window: number
+  bytes: Uint8Array
+  optionsStart: number
+  optionsEnd: number
+}
+
+/** What the engine knows of a connection that is told of. */
+export interface Reported {
+  /** The client is not the end that sent the first packet. */
+  swapped: boolean
+  /** Why it ended; null while it lives. */
+  why: Ending | null
+  /** Protocols that were spoken, in this order. */
+  protocols: readonly string[]
+  /** Why its packets do not arrive, as an ICMP error told. */
+  refused: string | null
+}
+
+export interface Told {
+  /** Plain JSON, or text that the empty writer which `report` was given holds. */
+  body: Json | Written
+  failed: boolean
+  error: ItemError | null
+  /** Of the item: the connection's first packet. */
+  seconds: number
+  nanoseconds: number
 }

@@ -14,6 +14,7 @@ const BATCH_ITEMS = 256
 const SLACK = 65_536
 /** A sender of ever new versions must not fill its connection. */
 const MAX_PREFIXES = 4
+const MAX_PROTOCOLS = 256
 /** Batches that were kept and given back, and wait to be written again. */
 const MAX_SPARE = 256
 
@@ -89,16 +90,17 @@ export class ItemWriter {
   private spans = this.sheet.spans
   private count = 0
   private readonly sink: (batch: Batch) => void
-  private readonly worker: string
-  private readonly node: { ip: string; name: string } | null
+  /** As it stands within a JSON string, and with the node as fields of an item. */
+  private readonly workerText: string
+  private readonly origin: string
   private second = -1
   /** Seconds since 1970 in ten digits or more, and RFC 3339 up to the full stop. */
   private secondDigits: Uint8Array = NOTHING
   private secondText: Uint8Array = NOTHING
 
   constructor(worker: string, node: { ip: string; name: string } | null, sink: (batch: Batch) => void) {
-    this.worker = worker
-    this.node = node
+    this.workerText = JSON.stringify(worker).slice(1, -1)
+    this.origin = JSON.stringify({ worker, node }).slice(1, -1)
     this.sink = sink
   }
 
@@ -255,20 +257,22 @@ export class ItemWriter {
     const forth = endpoint(c, 0, c.port)
     const back = endpoint(c, 4, c.otherPort)
     const [src, dst] = (c.client === c.back) === (asker === 'client') ? [back, forth] : [forth, back]
-    c.identity ??= constant(JSON.stringify(`${this.worker}/${stream}`).slice(1, -1))
-    const shared = JSON.stringify({
-      stream,
-      worker: this.worker,
-      node: this.node,
-      protocol: describeProtocol(face, version, c),
-      tls: false,
-      src,
-      dst,
-      timestamp: 0,
-    })
-    // Without its opening brace, its closing brace and the 0.
-    return { face, version, asker, text: constant(`,${shared.slice(1, -2)}`) }
+    c.identity ??= Buffer.from(`${this.workerText}/${stream}`)
+    const text = `,"stream":"${stream}",${this.origin},"protocol":${this.protocol(c, face, version)},"tls":false,"src":${src},"dst":${dst},"timestamp":`
+    return { face, version, asker, text: Buffer.from(text) }
   }
+
+  /** Thousands of connections speak the same few. */
+  private protocol(c: Connection, face: Face, version: string): string {
+    const key = `${face.family} ${face.name} ${version} ${c.transport} ${layer3(c)}`
+    const known = this.protocols.get(key)
+    if (known !== undefined) return known
+    if (this.protocols.size === MAX_PROTOCOLS) this.protocols.clear()
+    const text = JSON.stringify(describeProtocol(face, version, c))
+    this.protocols.set(key, text)
+    return text
+  }
+  private readonly protocols = new Map<string, string>()
 
   /** ms since 1970 with what is below a ms as decimals, then the start of RFC 3339: `2023-11-14T22:13:20.000000000`. */
   private time(seconds: number, nanoseconds: number): void {
@@ -310,21 +314,28 @@ export class ItemWriter {
   }
 }
 
-function endpoint(c: Connection, offset: 0 | 4, port: number): Endpoint {
-  const w = c.words
-  return {
-    ip: formatAddress(w, offset),
-    // ICMP has none: there its engine notes who asked.
-    port: c.transport === 'icmp' || c.transport === 'icmpv6' ? '' : String(port),
-    name: null,
-    namespace: null,
-    pod: null,
-    endpointSlice: null,
-    service: null,
-    processId: null,
-    processName: null,
-    resolutionMechanism: 'none',
-  }
+/** What only Kubernetes or the kernel knows of an end. */
+const UNRESOLVED: Omit<Endpoint, 'ip' | 'port'> = {
+  name: null,
+  namespace: null,
+  pod: null,
+  endpointSlice: null,
+  service: null,
+  processId: null,
+  processName: null,
+  resolutionMechanism: 'none',
+}
+const UNRESOLVED_TEXT = JSON.stringify(UNRESOLVED).slice(1)
+
+/** JSON text of an `Endpoint`; addresses and ports need no escape. */
+function endpoint(c: Connection, offset: 0 | 4, port: number): string {
+  // ICMP has none: there the engine notes who asked.
+  const told = c.transport === 'icmp' || c.transport === 'icmpv6' ? '' : port
+  return `{"ip":"${formatAddress(c.words, offset)}","port":"${told}",${UNRESOLVED_TEXT}`
+}
+
+function layer3({ words }: Connection): 'ipv4' | 'ipv6' {
+  return words[0] === 0 && words[1] === 0 && words[2] === 0xffff ? 'ipv4' : 'ipv6'
 }
 
 function describeProtocol(d: Face, version: string, c: Connection): Protocol {
@@ -340,7 +351,7 @@ function describeProtocol(d: Face, version: string, c: Connection): Protocol {
     referenceLink: d.reference,
     ports: d.ports.map(String),
     layer4: c.transport,
-    layer3: c.words[0] === 0 && c.words[1] === 0 && c.words[2] === 0xffff ? 'ipv4' : 'ipv6',
+    layer3: layer3(c),
     priority: d.priority,
   }
 }

@@ -5,10 +5,11 @@
 import type { Batch } from './batch.ts'
 import { type Connection, Connections, type Half, MAX_CONNECTIONS } from './connections.ts'
 import { Conversation, type Quote } from './conversation.ts'
-import type { Describe, Ending, Transport } from './dissector.ts'
+import type { Describe, Ending, Observer, Passing, Transport } from './dissector.ts'
 import { Fragments } from './fragments.ts'
 import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
+import { JsonWriter } from './json-writer.ts'
 import { emptyPacket, type Packet } from './packet.ts'
 import { Reassembly } from './reassembly.ts'
 import { Refining } from './refining.ts'
@@ -31,6 +32,11 @@ const MAX_HELD = 64 << 20
 /** Two copies of one datagram, from a mirror port or from both ends of a veth pair, are closer together than this. */
 const COPY_NANOSECONDS = 2_000_000
 
+/** Seconds for which the last acknowledgements of a connection that has ended are waited for. */
+const LINGER_SECONDS = 2
+/** Connections that live are told of so often, where packets come. */
+const TELL_SECONDS = 60
+
 /** Link type of a packet that begins with its IP header. */
 const RAW_IP = 101
 
@@ -50,6 +56,12 @@ export class Pipeline {
   private readonly writer: ItemWriter
   private readonly conversation: Conversation
   private readonly reassembly: Reassembly
+  private readonly tcpObserver: Observer | null
+  private readonly udpObserver: Observer | null
+  private readonly out = new JsonWriter(4096)
+  private readonly passing: Passing = emptyPassing()
+  /** Connections that have ended and were not told of yet: what comes late still counts. */
+  private ended: Connection[] = []
   private now = 0
   /** Payload of IP fragments that are waiting, or were in vain. */
   private fragmentBytes = 0
@@ -60,6 +72,9 @@ export class Pipeline {
     const refining = new Refining(protocols.refiners)
     this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
     this.reassembly = new Reassembly(this.conversation, this.tally)
+    const { observers } = settings.protocols
+    this.tcpObserver = observerOf(observers, 'tcp')
+    this.udpObserver = observerOf(observers, 'udp')
   }
 
   packet(packet: Packet): void {
@@ -99,6 +114,7 @@ export class Pipeline {
     if (this.reassembly.stalled.size > 0) this.reassembly.tick(seconds)
     for (let c = this.connections.expired(seconds); c !== null; c = this.connections.expired(seconds))
       this.retire(c, 'idle')
+    while (this.ended.length > 0 && seconds - this.ended[0]!.toldAt > LINGER_SECONDS) this.tell(this.ended.shift()!)
   }
 
   /** Hands over the items that are ready. */
@@ -172,6 +188,7 @@ export class Pipeline {
     const half = forth ? c.forth : c.back
     const peer = forth ? c.back : c.forth
     half.seen = true
+    if (c.watch !== null) this.observeTcp(c, forth, packet, start, seq, ack, flags)
     if (!half.begun) {
       half.begun = true
       half.next = seq
@@ -251,19 +268,102 @@ export class Pipeline {
       this.connections.find(frame, transport, source, destination)
     }
     this.tally.connections++
-    return this.connections.add(frame, transport, source, destination)
+    const c = this.connections.add(frame, transport, source, destination)
+    const observer = this.observerOf(c)
+    if (observer !== null) {
+      c.watch = observer.open()
+      c.toldAt = this.now
+    }
+    return c
   }
 
   /** Everything has been said; the connection stays for a while, for what comes late. */
   private conclude(c: Connection, why: Ending): void {
     this.reassembly.finish(c)
     this.conversation.finish(c, why)
+    c.ending = why
     this.connections.close(c)
+    if (c.watch !== null && c.life === 'closed') {
+      c.toldAt = this.now
+      this.ended.push(c)
+    }
+    const { surplus } = this.connections
+    if (surplus !== null) this.retire(surplus, 'closed')
   }
 
   private retire(c: Connection, why: Ending): void {
     if (c.life !== 'closed') this.conclude(c, why)
+    this.tell(c)
     this.connections.remove(c)
+  }
+
+  // ── observers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private observerOf({ transport }: Connection): Observer | null {
+    return transport === 'tcp' ? this.tcpObserver : transport === 'udp' ? this.udpObserver : null
+  }
+
+  private observeTcp(
+    c: Connection,
+    forth: boolean,
+    packet: Packet,
+    payload: number,
+    seq: number,
+    ack: number,
+    flags: number,
+  ): void {
+    const { passing, frame } = this
+    const { bytes: b, start: p } = frame
+    passing.forth = forth
+    passing.seconds = packet.seconds
+    passing.nanoseconds = packet.nanoseconds
+    passing.wire = packet.length
+    passing.length = frame.end - payload + frame.missing
+    passing.seq = seq
+    passing.ack = ack
+    passing.flags = flags
+    passing.window = (b[p + 14]! << 8) | b[p + 15]!
+    passing.bytes = b
+    passing.optionsStart = p + 20
+    passing.optionsEnd = payload
+    this.tcpObserver!.observe(c.watch, passing)
+    if (packet.seconds - c.toldAt >= TELL_SECONDS && c.life !== 'closed') this.tellOf(c, this.tcpObserver!)
+  }
+
+  /** For the last time. */
+  private tell(c: Connection): void {
+    if (c.watch === null) return
+    this.tellOf(c, this.observerOf(c)!)
+    c.watch = null
+  }
+
+  private tellOf(c: Connection, observer: Observer): void {
+    c.toldAt = this.now
+    const { spoken, dissector } = c
+    this.out.length = 0
+    const told = observer.report(
+      c.watch,
+      {
+        swapped: c.client !== null && c.client === c.back,
+        why: c.ending,
+        protocols: dissector === null || spoken.includes(dissector.name) ? spoken : [...spoken, dissector.name],
+        refused: c.refused,
+      },
+      this.out,
+    )
+    if (told === null) return
+    const { body, error, failed, seconds, nanoseconds } = told
+    const tally = this.tally.protocol(observer.name)
+    tally.items++
+    tally.events++
+    if (failed) tally.failed++
+    this.writer.writeEvent(
+      c,
+      { face: observer, asker: 'client', body, size: 0, failed, version: undefined },
+      error,
+      seconds,
+      nanoseconds,
+    )
   }
 
   /** Who has been silent the longest holds the least that is still wanted. */
@@ -383,6 +483,29 @@ export class Pipeline {
     half.lastSeconds = packet.seconds
     half.lastNanoseconds = packet.nanoseconds
     return same
+  }
+}
+
+function observerOf(observers: readonly Observer[], transport: Transport): Observer | null {
+  const found = observers.filter(({ transports }) => transports.includes(transport))
+  if (found.length > 1) throw new TypeError(`one observer of ${transport}, found ${found.map(({ name }) => name)}`)
+  return found[0] ?? null
+}
+
+function emptyPassing(): Passing {
+  return {
+    forth: true,
+    seconds: 0,
+    nanoseconds: 0,
+    wire: 0,
+    length: 0,
+    seq: 0,
+    ack: 0,
+    flags: 0,
+    window: 0,
+    bytes: new Uint8Array(0),
+    optionsStart: 0,
+    optionsEnd: 0,
   }
 }
 

@@ -2,12 +2,17 @@
  * Why a capture's counts differ from tshark's, or why what the truth tells of is missing. The first entry that matches
  * counts. Most were found by looking at the packets, the others follow from what the capture was made for.
  */
+import type { Item } from '../../core/item.ts'
+import type { Difference } from './oracle.ts'
+
 export interface Explanation {
   /** Start of the path within the corpus. */
   path: string
   /** Start of the count's name (`http.`), or the protocol whose truth is meant (`http1`); empty for all. */
   count: string
   why: string
+  /** Whether it is so in this capture, where that can be seen. */
+  holds?: (difference: Difference, items: readonly Item[]) => boolean
 }
 
 export const EXPLANATIONS: readonly Explanation[] = [
@@ -233,6 +238,14 @@ export const EXPLANATIONS: readonly Explanation[] = [
   },
 ]
 
-export function explain(all: readonly Explanation[], path: string, count: string): string | undefined {
-  return all.find(one => path.startsWith(one.path) && count.startsWith(one.count))?.why
+export function explain(
+  all: readonly Explanation[],
+  path: string,
+  count: string,
+  difference?: Difference,
+  items: readonly Item[] = [],
+): string | undefined {
+  const applies = ({ holds }: Explanation) =>
+    holds === undefined || (difference !== undefined && holds(difference, items))
+  return all.find(one => path.startsWith(one.path) && count.startsWith(one.count) && applies(one))?.why
 }

@@ -12,18 +12,17 @@ export interface Difference {
 }
 
 /**
-/**
- * Counts that both sides have a notion of, by tshark's name: true for an item that counts, how often it counts, or the
- * word that it counts under, or several.
+ * Counts that both sides have a notion of, by tshark's name: true for an item that counts, or the word that it counts
+ * under, or several, or how often it counts. A name like `tcp.fin+tcp.rst` is the sum of tshark's counts.
  */
-export type Counters = Readonly<Record<string, (item: Item) => string | readonly string[] | boolean | number | null>>
+export type Counters = Readonly<Record<string, (item: Item) => string | readonly string[] | number | boolean | null>>
 
 export function differences(counters: Counters, counts: Counts, items: readonly Item[]): Difference[] {
   const found: Difference[] = []
   for (const [name, counter] of Object.entries(counters)) {
-    const theirs = counts[name] ?? (items.some(item => wordsOf(counter(item)).length > 0) ? {} : 0)
+    const theirs = countOf(counts, name) ?? (items.some(item => wordsOf(counter(item)).length > 0) ? {} : 0)
     if (typeof theirs === 'number') {
-      const ours = items.reduce((sum, item) => sum + Number(counter(item)), 0)
+      const ours = items.reduce((sum, item) => sum + Number(counter(item) ?? 0), 0)
       if (ours !== theirs) found.push({ count: name, tshark: theirs, found: ours })
       continue
     }
@@ -48,7 +47,12 @@ export function differences(counters: Counters, counts: Counts, items: readonly 
   return found
 }
 
-function wordsOf(counted: string | readonly string[] | boolean | number | null): readonly string[] {
+function countOf(counts: Counts, name: string): Counts[string] | undefined {
+  if (!name.includes('+')) return counts[name]
+  return name.split('+').reduce((sum, one) => sum + Number(counts[one] ?? 0), 0)
+}
+
+function wordsOf(counted: string | readonly string[] | number | boolean | null): readonly string[] {
   return typeof counted === 'string' ? [counted] : Array.isArray(counted) ? counted : []
 }
 

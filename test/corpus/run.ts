@@ -92,9 +92,11 @@ async function readAll(folders: string[]): Promise<boolean> {
     }
 
     const agreed = results.length > 0 && results.every(([, { missing, wrong }]) => missing.length + wrong.length === 0)
-    for (const { count, tshark, found } of countsThatDiffer(capture, reading, counters)) {
+    for (const difference of countsThatDiffer(capture, reading, counters)) {
+      const { count, tshark, found } = difference
       const why =
-        explain(explanations, capture.path, count) ?? (agreed ? 'the truth file agrees with what was found' : undefined)
+        explain(explanations, capture.path, count, difference, reading.items) ??
+        (agreed ? 'the truth file agrees with what was found' : undefined)
       if (why === undefined) unexplained++
       else explained++
       lines.push(`  ${count}: tshark ${tshark}, found ${found}${why === undefined ? '  UNEXPLAINED' : ` (${why})`}`)
