@@ -181,7 +181,8 @@ export class Connection {
     this.words = frame.words.slice()
     this.port = port
     this.otherPort = otherPort
-    this.life = transport === 'tcp' ? 'open' : 'datagrams'
+    // Heartbeats of SCTP come every half minute.
+    this.life = transport === 'tcp' || transport === 'sctp' ? 'open' : 'datagrams'
   }
 
   /** A closed connection is kept by the thousand, for its ends and sequence numbers alone. */

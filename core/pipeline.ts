@@ -142,6 +142,7 @@ export class Pipeline {
     else if (protocol === 17) this.udp(packet)
     else if (protocol === 1 && version === 4) this.icmp(packet, 'icmp')
     else if (protocol === 58 && version === 6) this.icmp(packet, 'icmpv6')
+    else if (protocol === 132) this.sctp(packet)
     else this.tally.skip('transport not dissected', this.frame.end - this.frame.start)
   }
 
@@ -468,6 +469,34 @@ export class Pipeline {
     if (c === null) return null
     const half = connections.forth ? c.forth : c.back
     return { c, half, bytes: b, start: transport === 'udp' ? p + 8 : p, end: frame.end, missing: frame.missing }
+  }
+
+  // ── SCTP (RFC 9260, 3.1) ────────────────────────────────────────────────────────────────────────────────────────
+
+  private sctp(packet: Packet): void {
+    const { frame, tally, connections } = this
+    const { bytes: b, start: p, end } = frame
+    if (end - p < 12) {
+      tally.skip('unreadable headers', end - p)
+      return
+    }
+    const source = (b[p]! << 8) | b[p + 1]!
+    const destination = (b[p + 2]! << 8) | b[p + 3]!
+    let c = connections.find(frame, 'sctp', source, destination)
+    let forth = connections.forth
+    if (c === null) {
+      c = this.open(frame, 'sctp', source, destination)
+      forth = true
+    }
+    connections.touch(c, packet.seconds, packet.nanoseconds)
+    const half = forth ? c.forth : c.back
+    half.seen = true
+    if (this.isCopy(half, packet, b, p, end)) {
+      tally.skip('sent twice', end - p)
+      return
+    }
+    tally.missing += frame.missing
+    this.conversation.datagram(c, half, b, p, end, packet.seconds, packet.nanoseconds, frame.missing)
   }
 
   /** The same bytes from the same end a moment ago. */

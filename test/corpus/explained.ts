@@ -17,7 +17,7 @@ export interface Explanation {
 
 export const EXPLANATIONS: readonly Explanation[] = [
   { path: 'tls/', count: 'http.', why: 'tshark was given the keys; what is encrypted is not read here' },
-  { path: 'sctp/', count: 'http.', why: 'HTTP over SCTP: SCTP is not dissected' },
+  { path: 'sctp/', count: 'http.', why: 'HTTP over SCTP: told as messages of SCTP' },
   {
     path: 'icmp/',
     count: 'dns.',
