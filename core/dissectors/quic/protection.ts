@@ -2,7 +2,7 @@
  * Protection of Initial packets: its keys follow from what the client sends in clear, so that everybody on the way can
  * make them. RFC 9001, 5 and RFC 9369, 3.3.
  */
-import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Side } from '../../dissector.ts'
 import { Memo } from '../tlsx/memo.ts'
 
@@ -10,7 +10,7 @@ export interface Version {
   code: number
   /** `v1` */
   name: string
-  salt: Uint8Array
+  salt: KeyObject
   /** What labels of keys begin with. */
   label: string
   /** Types of long headers. */
@@ -18,7 +18,7 @@ export interface Version {
   zeroRtt: number
   handshake: number
   retry: number
-  retryKey: Uint8Array
+  retryKey: KeyObject
   retryNonce: Uint8Array
 }
 
@@ -29,28 +29,28 @@ const VERSIONS: readonly Version[] = [
     ...V1,
     code: 1,
     name: 'v1',
-    salt: hex('38762cf7f55934b34d179ae6a4c80cadccbb7f0a'),
-    retryKey: hex('be0c690b9f66575a1d766b54e368c84e'),
+    salt: secretKey('38762cf7f55934b34d179ae6a4c80cadccbb7f0a'),
+    retryKey: secretKey('be0c690b9f66575a1d766b54e368c84e'),
     retryNonce: hex('461599d35d632bf2239825bb'),
   },
   {
     code: 0x6b3343cf,
     name: 'v2',
-    salt: hex('0dede3def700a6db819381be6e269dcbf9bd2ed9'),
+    salt: secretKey('0dede3def700a6db819381be6e269dcbf9bd2ed9'),
     label: 'quicv2',
     initial: 1,
     zeroRtt: 2,
     handshake: 3,
     retry: 0,
-    retryKey: hex('8fb4b01b56ac48e260fbcbcead7ccc92'),
+    retryKey: secretKey('8fb4b01b56ac48e260fbcbcead7ccc92'),
     retryNonce: hex('d86969bc2d7c6d9990efb04a'),
   },
   {
     ...V1,
     code: 0xff00001d,
     name: 'draft-29',
-    salt: hex('afbfec289993d24c9e9786f19c6111e04390a899'),
-    retryKey: hex('ccce187ed09a09d05728155a6cb96be1'),
+    salt: secretKey('afbfec289993d24c9e9786f19c6111e04390a899'),
+    retryKey: secretKey('ccce187ed09a09d05728155a6cb96be1'),
     retryNonce: hex('e54930f97f2136f0530a8c1c'),
   },
 ]
@@ -68,7 +68,7 @@ export function versionName(code: number): string {
 
 /** What one side's Initial packets are sealed with. */
 export interface Seal {
-  key: Uint8Array
+  key: KeyObject
   iv: Uint8Array
   /** AES in ECB makes masks of samples; it has no state between them. */
   mask: (sample: Uint8Array) => Uint8Array
@@ -83,29 +83,30 @@ const remembered = new Memo<Seals>(MAX_REMEMBERED)
 /** Of the connection whose client chose this id for the server. */
 export function sealsOf(version: Version, connectionId: Uint8Array): Seals {
   return remembered.get(`${version.name} ${Buffer.from(connectionId).toString('latin1')}`, () => {
-    const secret = hmac(version.salt, connectionId)
+    const secret = createSecretKey(hmac(version.salt, connectionId))
     return { client: sealOf(version, secret, 'client in'), server: sealOf(version, secret, 'server in') }
   })
 }
 
-function sealOf({ label }: Version, initial: Uint8Array, side: string): Seal {
-  const secret = expand(initial, side, 32)
-  const masking = createCipheriv('aes-128-ecb', expand(secret, `${label} hp`, 16), null)
+/** Node is several times as fast with keys that are objects as with keys that are bytes. */
+function sealOf({ label }: Version, initial: KeyObject, side: string): Seal {
+  const secret = createSecretKey(expand(initial, side, 32))
+  const masking = createCipheriv('aes-128-ecb', createSecretKey(expand(secret, `${label} hp`, 16)), null)
   return {
-    key: expand(secret, `${label} key`, 16),
+    key: createSecretKey(expand(secret, `${label} key`, 16)),
     iv: expand(secret, `${label} iv`, 12),
     mask: sample => masking.update(sample),
   }
 }
 
 /** HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes: length(2) n(1) "tls13 " label n(1) = 0, then the round. */
-function expand(secret: Uint8Array, label: string, length: number): Uint8Array {
+function expand(secret: KeyObject, label: string, length: number): Uint8Array {
   const name = `tls13 ${label}`
   const info = Buffer.from(`\0${String.fromCharCode(length, name.length)}${name}\0\x01`, 'latin1')
   return hmac(secret, info).subarray(0, length)
 }
 
-function hmac(key: Uint8Array, data: Uint8Array): Buffer {
+function hmac(key: KeyObject, data: Uint8Array): Buffer {
   return createHmac('sha256', key).update(data).digest()
 }
 
@@ -150,6 +151,10 @@ export function isRetry(version: Version, connectionId: Uint8Array, packet: Uint
   sealing.setAAD(Buffer.concat([Uint8Array.of(connectionId.length), connectionId, packet.subarray(0, -TAG)]))
   sealing.final()
   return sealing.getAuthTag().equals(packet.subarray(-TAG))
+}
+
+function secretKey(digits: string): KeyObject {
+  return createSecretKey(hex(digits))
 }
 
 function hex(digits: string): Uint8Array {
