@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { Item, Json } from '../item.ts'
 import { dissect, golden, only, readPackets } from '../testing/golden.ts'
 import { CLIENT, packetOf, SERVER, udp } from '../testing/packets.ts'
-import { CryptoStream } from './quic/crypto-stream.ts'
 import { sealsOf, versionOf } from './quic/protection.ts'
 import { dissector } from './quic.ts'
+import { Pieces } from './tlsx/pieces.ts'
 
 const FIXTURES = new URL('../fixtures/quic/', import.meta.url)
 
@@ -44,7 +44,7 @@ describe('quic', () => {
     const text = 'the quick brown fox'
 
     it('come in order out of any order, and once', () => {
-      const stream = new CryptoStream()
+      const stream = new Pieces()
       const pieces = [
         [10, 19],
         [4, 12],
@@ -59,7 +59,7 @@ describe('quic', () => {
     })
 
     it('are not waited for without end', () => {
-      const stream = new CryptoStream()
+      const stream = new Pieces()
       for (let i = 0; i < 100_000; i++) stream.add(1 + i * 2, Uint8Array.of(1))
       assert.deepEqual(stream.add(1 << 20, Uint8Array.of(1)), [])
     })

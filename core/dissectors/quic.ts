@@ -10,7 +10,6 @@
 import { Cursor, Malformed } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
-import { CryptoStream } from './quic/crypto-stream.ts'
 import { isRetry, sealsOf, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
 import { readTransportParameters, readVarint } from './quic/transport-parameters.ts'
 import {
@@ -28,6 +27,7 @@ import {
 } from './tlsx/handshake.ts'
 import { type ClientHello, readClientHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
+import { Pieces } from './tlsx/pieces.ts'
 
 export const dissector: Dissector<Session> = {
   name: 'quic',
@@ -89,7 +89,7 @@ interface Attempt {
 }
 
 interface Flow {
-  stream: CryptoStream
+  stream: Pieces
   messages: Messages
   /** Bytes of Initial packets. */
   size: number
@@ -227,7 +227,7 @@ function begin({ destination, version }: Packet, since: Moment): Attempt {
 }
 
 function beginFlow(): Flow {
-  return { stream: new CryptoStream(), messages: new Messages(), size: 0 }
+  return { stream: new Pieces(), messages: new Messages(), size: 0 }
 }
 
 function missed(attempt: Attempt): Message {
@@ -277,7 +277,7 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
       if (!isRetry(packet.version!, attempt.connectionId, bytes.subarray(packet.start, packet.end))) return null
       attempt.connectionId = packet.source.slice()
       attempt.retry = true
-      attempt.client.stream = new CryptoStream()
+      attempt.client.stream = new Pieces()
       attempt.client.messages = new Messages()
       attempt.server.size += packet.end - packet.start
       return null

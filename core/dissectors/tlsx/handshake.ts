@@ -89,6 +89,8 @@ export interface Handshake {
   signature: string | null
   certificateRequested: boolean
   clientCertificates: Shown[] | null
+  /** The client has sent its part of the key exchange: it had the server's last message. */
+  exchanged: boolean
   ticketLifetime: number | null
   /** The server's last message before it encrypts, if all came. */
   done: boolean
@@ -110,6 +112,7 @@ export function beginHandshake(offer: ClientHello | null): Handshake {
     signature: null,
     certificateRequested: false,
     clientCertificates: null,
+    exchanged: false,
     ticketLifetime: null,
     done: false,
     alerts: [],
@@ -126,11 +129,13 @@ const MAX_ALERTS = 10
 export const CLIENT_HELLO = 1
 export const SERVER_HELLO = 2
 export const NEW_SESSION_TICKET = 4
+export const HELLO_VERIFY_REQUEST = 3
 export const HELLO_RETRY_REQUEST = 6
 export const CERTIFICATE = 11
 export const SERVER_KEY_EXCHANGE = 12
 export const CERTIFICATE_REQUEST = 13
 export const SERVER_HELLO_DONE = 14
+export const CLIENT_KEY_EXCHANGE = 16
 export const CERTIFICATE_STATUS = 22
 
 /** Takes one message of the server into the handshake; a message that cannot be read is named in `problem`. */
@@ -173,6 +178,7 @@ const SERVER_MESSAGES = new Map<number, Taking>([
 
 const CLIENT_MESSAGES = new Map<number, Taking>([
   [CERTIFICATE, (handshake, body) => (handshake.clientCertificates = readChain(body))],
+  [CLIENT_KEY_EXCHANGE, handshake => (handshake.exchanged = true)],
 ])
 
 function takeServerHello(handshake: Handshake, body: Cursor): void {
@@ -286,7 +292,7 @@ export function failureOf({ alerts }: Handshake): ItemError | null {
  */
 function resumption(handshake: Handshake, hello: ServerHello, encrypted: boolean): string | null {
   if (isTls13(hello.version)) return hello.preSharedKey ? 'psk' : 'full'
-  if (handshake.done || handshake.certificates !== null) return 'full'
+  if (handshake.done || handshake.exchanged || handshake.certificates !== null) return 'full'
   if (!encrypted) return null
   const { offer } = handshake
   if (offer === null) return null

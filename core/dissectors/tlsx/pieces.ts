@@ -1,24 +1,24 @@
-/** The handshake's bytes out of CRYPTO frames, which come in any order, twice, and over several packets. */
+/** Bytes of a handshake out of datagrams, which bring its pieces in any order, and some of them twice. */
 
 /** A hello has a few thousand bytes; RFC 9000, 7.5 asks of nobody to keep more than 4096 that are out of order. */
 const MAX_BYTES = 65_536
 /** Clients cut their hello into some ten pieces to tease middleboxes. */
 const MAX_PIECES = 256
 
-export class CryptoStream {
-  private pieces: { start: number; bytes: Uint8Array }[] = []
+export class Pieces {
+  private waiting: { start: number; bytes: Uint8Array }[] = []
   /** Bytes from the beginning that have been taken. */
   private taken = 0
 
   /** Returns the bytes that are in order now and were not before. */
   add(start: number, bytes: Uint8Array): Uint8Array[] {
-    if (start + bytes.length > this.taken && start + bytes.length <= MAX_BYTES && this.pieces.length < MAX_PIECES)
-      this.pieces.push({ start, bytes })
+    if (start + bytes.length > this.taken && start + bytes.length <= MAX_BYTES && this.waiting.length < MAX_PIECES)
+      this.waiting.push({ start, bytes })
     const inOrder: Uint8Array[] = []
-    for (let i = 0; i < this.pieces.length; i++) {
-      const piece = this.pieces[i]!
+    for (let i = 0; i < this.waiting.length; i++) {
+      const piece = this.waiting[i]!
       if (piece.start > this.taken) continue
-      this.pieces.splice(i, 1)
+      this.waiting.splice(i, 1)
       const fresh = piece.bytes.subarray(this.taken - piece.start)
       if (fresh.length > 0) inOrder.push(fresh)
       this.taken += fresh.length

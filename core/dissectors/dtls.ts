@@ -1,0 +1,300 @@
+/**
+ * Handshakes of TLS in datagrams: DTLS 1.0, 1.2 and 1.3 (RFC 4347, 6347, 9147). One item per handshake, as in `tlsx`;
+ * all behind it is `encrypted`.
+ *
+ *   record:   type(1) version(2) epoch(2) number(6) length(2) fragments(length)           several in one datagram
+ *   fragment: type(1) length(3) message number(2) offset(3) length(3) bytes(length)       epoch 0 is in clear
+ */
+import { Cursor } from '../cursor.ts'
+import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
+import type { ItemError, Json } from '../item.ts'
+import { isTls13, versionName } from './tlsx/codes.ts'
+import {
+  answerOf,
+  beginHandshake,
+  CLIENT_HELLO,
+  FATAL,
+  failureOf,
+  type Handshake,
+  type HandshakeAnswer,
+  HELLO_VERIFY_REQUEST,
+  partOf,
+  SERVER_HELLO,
+  summarizeHandshake,
+  takeAlert,
+  takeClientMessage,
+  takeServerMessage,
+} from './tlsx/handshake.ts'
+import { readClientHello } from './tlsx/hello.ts'
+import { Pieces } from './tlsx/pieces.ts'
+
+export const dissector: Dissector<Session> = {
+  name: 'dtls',
+  family: 'tlsx',
+  title: 'Datagram Transport Layer Security',
+  abbr: 'DTLS',
+  version: '',
+  color: '#00838f',
+  reference: 'https://www.rfc-editor.org/rfc/rfc9147',
+  transports: ['udp'],
+  ports: [4433, 5684, 5349, 3391],
+  priority: 3,
+  // The client's random number.
+  keyed: true,
+  open: () => ({ handshake: null, since: null, client: beginVoice(), server: beginVoice() }),
+  probe,
+  read,
+  summarize: summarizeHandshake,
+}
+
+export interface DtlsAnswer extends HandshakeAnswer {
+  /** The client had to prove its address first (RFC 6347, 4.2.1); absent where nothing was seen of it. */
+  helloVerifyRequest?: true
+}
+
+export interface Session {
+  /** The one whose answer is awaited. */
+  handshake: Handshake | null
+  /** When its first hello began. */
+  since: Moment | null
+  client: Voice
+  server: Voice
+}
+
+/** What a side has said of its handshake. */
+interface Voice {
+  /** Number of the message that comes next; those before it are repetitions. */
+  next: number
+  parts: Map<number, Part>
+  /** Bytes of records in clear. */
+  size: number
+  /** The server has asked for a cookie; it has sent its hello. */
+  verifies: boolean
+  greeted: boolean
+  /** Numbers of its records in clear from the hello on: a gap among them is a record that was lost. */
+  records: Set<number>
+  /** It has announced that it encrypts from now on. */
+  changes: boolean
+}
+
+interface Part {
+  type: number
+  length: number
+  pieces: Pieces
+  /** In order. */
+  bytes: Uint8Array[]
+  have: number
+}
+
+const CHANGE_CIPHER_SPEC = 20
+const ALERT = 21
+const HANDSHAKE = 22
+const APPLICATION_DATA = 23
+const HEADER = 13
+const FRAGMENT_HEADER = 12
+const MAX_RECORD = 16_384 + 2048
+/** A chain of certificates; what is longer is no message. */
+const MAX_MESSAGE = 65_536
+/** Messages of a flight that may come before their turn. */
+const MAX_AHEAD = 16
+/** A flight has some ten; who sends more is not followed. */
+const MAX_RECORDS = 256
+const [LEAST_HELLO, MOST_HELLO] = [38, 1 << 16]
+
+/** Certain: record, fragment and hello agree on what they are and how long. */
+function probe(at: Cursor, from: Side): boolean {
+  const { type, version, epoch, body } = readRecord(at)
+  if (type !== HANDSHAKE || epoch !== 0 || !isVersion(version) || body.remaining < FRAGMENT_HEADER + 2) return false
+  const hello = body.u8()
+  const length = body.u24()
+  const number = body.u16()
+  const [offset, size] = [body.u24(), body.u24()]
+  if (hello !== (from === 'client' ? CLIENT_HELLO : SERVER_HELLO) || number > 2) return false
+  if (length < LEAST_HELLO || length > MOST_HELLO || offset !== 0 || size > length || size > body.remaining)
+    return false
+  return size >= 2 && isVersion(body.u16())
+}
+
+function read(at: Cursor, ctx: Context<Session>): Message[] | null {
+  const messages: Message[] = []
+  while (at.remaining > 0 && messages.at(-1)?.becomes === undefined) {
+    const record = readRecord(at)
+    const message = ctx.from === 'client' ? takeFromClient(record, ctx) : takeFromServer(record, ctx)
+    if (message !== null) messages.push(message)
+  }
+  return messages.length === 0 ? null : messages
+}
+
+interface DtlsRecord {
+  type: number
+  version: number
+  epoch: number
+  /** The lower 32 bits. */
+  number: number
+  body: Cursor
+}
+
+/** Encrypted records of DTLS 1.3 have another header (RFC 9147, 4): they come behind the handshake in clear. */
+function readRecord(at: Cursor): DtlsRecord {
+  const type = at.u8()
+  const version = at.u16()
+  const epoch = at.u16()
+  at.skip(2)
+  const number = at.u32()
+  const length = at.u16()
+  if (type < CHANGE_CIPHER_SPEC || type > APPLICATION_DATA + 3 || !isVersion(version) || length > MAX_RECORD)
+    at.fail(`a record of DTLS, found type ${type}, version ${version}`)
+  return { type, version, epoch, number, body: at.within(length) }
+}
+
+/** 1.0, 1.2 and 1.3, which count downwards, and what OpenSSL had before 1.0. */
+function isVersion(version: number): boolean {
+  return version === 0xfeff || version === 0xfefd || version === 0xfefc || version === 0x0100
+}
+
+function beginVoice(): Voice {
+  return { next: 0, parts: new Map(), size: 0, verifies: false, greeted: false, records: new Set(), changes: false }
+}
+
+// ── the client ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function takeFromClient({ type, epoch, body }: DtlsRecord, ctx: Context<Session>): Message | null {
+  const { state } = ctx
+  if (epoch !== 0) return null
+  if (state.handshake === null) state.since ??= ctx.moment
+  state.client.size += HEADER + body.remaining
+  if (type === ALERT) return takeAlertOf('client', body, ctx)
+  if (type !== HANDSHAKE) return null
+  let request: Message | null = null
+  for (const { type, body: message } of takeMessages(body, state.client)) {
+    if (type === CLIENT_HELLO) request = takeHello(message, ctx) ?? request
+    else if (state.handshake !== null) takeClientMessage(state.handshake, type, message)
+  }
+  return request
+}
+
+/** A hello with the same random number is the same, repeated or with the cookie that the server asked for. */
+function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
+  const { state } = ctx
+  const { body: offer, problem } = readClientHello(body, 'd')
+  if (state.handshake?.key === offer.random) return null
+  const since = state.handshake === null ? (state.since ?? ctx.moment) : ctx.moment
+  state.handshake = beginHandshake(offer)
+  state.server = beginVoice()
+  const message: Message = {
+    kind: 'request',
+    key: offer.random,
+    body: offer as unknown as Json,
+    since,
+    size: state.client.size,
+  }
+  if (problem !== null) message.error = { type: 'dissection', msg: problem }
+  return message
+}
+
+// ── the server ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function takeFromServer({ type, epoch, number, body }: DtlsRecord, ctx: Context<Session>): Message | null {
+  const { state } = ctx
+  const { server } = state
+  // Its Finished, or what comes behind it.
+  if (epoch !== 0) return state.handshake?.hello == null ? null : conclude(state.handshake, ctx)
+  server.size += HEADER + body.remaining
+  if (type === ALERT) return takeAlertOf('server', body, ctx)
+  if (type === CHANGE_CIPHER_SPEC) server.changes = true
+  const messages = type === HANDSHAKE ? takeMessages(body, server) : []
+  if (server.greeted && server.records.size < MAX_RECORDS) server.records.add(number)
+  for (const { type, body: message } of messages) {
+    if (type === HELLO_VERIFY_REQUEST) server.verifies = true
+    else {
+      state.handshake ??= beginHandshake(null)
+      takeServerMessage(state.handshake, type, message)
+      const { hello } = state.handshake
+      if (hello !== null && isTls13(hello.version)) return conclude(state.handshake, ctx)
+    }
+  }
+  return null
+}
+
+// ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Messages that are whole now and whose turn it is. */
+function takeMessages(body: Cursor, voice: Voice): { type: number; body: Cursor }[] {
+  const messages: { type: number; body: Cursor }[] = []
+  while (body.remaining > 0) {
+    const type = body.u8()
+    const length = body.u24()
+    const number = body.u16()
+    const offset = body.u24()
+    const bytes = body.view(body.u24())
+    if (length > MAX_MESSAGE) body.fail(`a message of at most ${MAX_MESSAGE} bytes, found ${length}`)
+    // A client that begins anew begins with 0; a server may have forgotten that it asked for a cookie.
+    if (type === CLIENT_HELLO || (type === SERVER_HELLO && number > voice.next))
+      voice.next = Math.min(number, MAX_AHEAD)
+    if (number < voice.next || number >= voice.next + MAX_AHEAD) continue
+    addPiece(voice, number, type, length, offset, bytes)
+    for (let part = voice.parts.get(voice.next); part?.have === part?.length; part = voice.parts.get(voice.next)) {
+      if (part === undefined) break
+      voice.parts.delete(voice.next++)
+      if (part.type === SERVER_HELLO) voice.greeted = true
+      const whole = Buffer.concat(part.bytes)
+      messages.push({ type: part.type, body: new Cursor(whole, 0, whole.length, true) })
+    }
+  }
+  return messages
+}
+
+function addPiece(voice: Voice, number: number, type: number, length: number, offset: number, bytes: Uint8Array): void {
+  let part = voice.parts.get(number)
+  if (part === undefined || part.type !== type || part.length !== length) {
+    part = { type, length, pieces: new Pieces(), bytes: [], have: 0 }
+    voice.parts.set(number, part)
+  }
+  if (offset + bytes.length > length) return
+  for (const fresh of part.pieces.add(offset, bytes.slice())) {
+    part.bytes.push(fresh)
+    part.have += fresh.length
+  }
+}
+
+function takeAlertOf(from: Side, body: Cursor, ctx: Context<Session>): Message | null {
+  const { handshake } = ctx.state
+  if (handshake === null || body.remaining !== 2) return null
+  const level = body.u8()
+  takeAlert(handshake, from, level, body.u8())
+  if (level !== FATAL) return null
+  const answer = answerTo(handshake, ctx, answerOf(handshake, false, ctx.moment.seconds))
+  return { ...answer, failed: true, error: failureOf(handshake)! }
+}
+
+/** Both encrypt from now on. */
+function conclude(handshake: Handshake, ctx: Context<Session>): Message {
+  const { seconds } = ctx.moment
+  if (isIncomplete(handshake, ctx.state.server)) {
+    const error: ItemError = { type: 'dissection', msg: 'packets are missing from the capture' }
+    return { ...answerTo(handshake, ctx, partOf(handshake, seconds)), error }
+  }
+  const message = answerTo(handshake, ctx, answerOf(handshake, true, seconds))
+  if (handshake.problem !== null) message.error = { type: 'dissection', msg: handshake.problem }
+  return message
+}
+
+/** Before a server of DTLS 1.2 encrypts it says so; in DTLS 1.3 nothing in clear follows its hello. */
+function isIncomplete({ hello, exchanged, done }: Handshake, { parts, records, changes }: Voice): boolean {
+  if (isTls13(hello!.version)) return false
+  const lost = records.size > 0 && Math.max(...records) - Math.min(...records) >= records.size
+  return parts.size > 0 || lost || !changes || (exchanged && !done)
+}
+
+function answerTo(handshake: Handshake, { state }: Context<Session>, found: Partial<HandshakeAnswer>): Message {
+  const body: Partial<DtlsAnswer> = state.server.verifies ? { ...found, helloVerifyRequest: true } : found
+  const message: Message = {
+    kind: 'response',
+    body: body as unknown as Json,
+    size: state.server.size,
+    becomes: 'encrypted',
+  }
+  if (handshake.key !== undefined) message.key = handshake.key
+  if (handshake.hello !== null) message.version = versionName(handshake.hello.version).replace(/^DTLS /, '')
+  return message
+}
