@@ -396,7 +396,7 @@ export class Conversation implements Reader {
         position = next
         continue
       }
-      const goesOn = (Array.isArray(message) ? message[0] : message)?.within === true
+      const goesOn = (Array.isArray(message) ? message.at(-1) : message)?.within === true
       let size = 0
       if (goesOn) {
         this.keepProgress(half, position)
@@ -840,7 +840,7 @@ export class Conversation implements Reader {
     const dissector = c.dissector!
     if (dissector.end === undefined) return start
     this.aim(c, half, bytes, start, end, awaited)
-    let message: Message | null
+    let message: Message | Message[] | null
     try {
       message = dissector.end(this.at, this.context, why)
     } catch (thrown) {
@@ -851,7 +851,7 @@ export class Conversation implements Reader {
     const { position } = this.at
     const size = this.takeSize(half, position - start)
     this.count(c, size)
-    this.deliver(c, half, message, size, awaited)
+    for (const one of [message].flat()) this.deliver(c, half, one, size, awaited)
     return position
   }
 

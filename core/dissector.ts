@@ -76,7 +76,7 @@ export interface Dissector<State = unknown> extends Face {
    * The side `ctx.from` sends no more. `at` holds what was left unread, `at.progress` what was committed.
    * A message that ends with its connection is returned; one that is cut short carries an `error`.
    */
-  end?(at: Cursor, ctx: Context<State>, why: Ending): Message | null
+  end?(at: Cursor, ctx: Context<State>, why: Ending): Message | Message[] | null
   /**
    * `length` bytes at the cursor were not captured. true: they lie within the part of the message that
    * `progress` describes, which now has taken note of them. Otherwise the connection is lost.

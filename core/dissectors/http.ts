@@ -9,12 +9,13 @@
 import { type Cursor, Incomplete, indexOf, Malformed, utf8 } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
-import { constant, type JsonWriter, type Written } from '../json-writer.ts'
+import { constant, type JsonWriter, Written } from '../json-writer.ts'
 import { Body, type Framing } from './http/body.ts'
 import { parseCookies, parseSetCookies } from './http/forms.ts'
 import { Head, isToken, MAX_HEAD } from './http/head.ts'
 import { writeEnd } from './http/message-end.ts'
 import { writeTarget } from './http/target.ts'
+import { EventStream, isEventStream } from './sse.ts'
 
 interface State {
   /** Heads of 1xx answers, which belong to the final one. */
@@ -59,6 +60,8 @@ interface Pending {
   /** Of a response; 0 for a request. */
   status: number
   version: string
+  /** Of an answer whose body is events, told as they come. */
+  events: EventStream | null
 }
 
 // ── detection ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,7 +112,7 @@ const COOKIES = constant(',"cookies":')
 const NO_COOKIES = constant(',"cookies":{}')
 const CLOSE = 125
 
-function readRequest(at: Cursor, ctx: Context<State>): Message | null {
+function readRequest(at: Cursor, ctx: Context<State>): Message | Message[] | null {
   const { bytes: b, position: begin, end } = at
   let p = begin
   // RFC 9112, 2.2: empty lines before a request are ignored.
@@ -156,7 +159,7 @@ const INTERIM = constant(',"interim":')
 /** Bytes of 1xx heads that are kept for the final answer: a server may send them without end. */
 const MAX_INTERIM = 65_536
 
-function readResponse(at: Cursor, ctx: Context<State>): Message | null {
+function readResponse(at: Cursor, ctx: Context<State>): Message | Message[] | null {
   const { bytes: b, position: begin, end } = at
   const line = lineEnd(at, begin)
   const last = b[line - 1] === 13 ? line - 1 : line
@@ -242,9 +245,10 @@ function withBody(
   method: string,
   status: number,
   version: string,
-): Message | null {
+): Message | Message[] | null {
   const { out } = ctx
-  if (framing === 'none' || (framing === 'length' && at.end - headEnd >= head.length)) {
+  const hasEvents = status === 200 && framing !== 'none' && isEventStream(out, head.typeStart)
+  if (framing === 'none' || (framing === 'length' && at.end - headEnd >= head.length && !hasEvents)) {
     const bodyEnd = framing === 'none' ? headEnd : headEnd + head.length
     const size = bodyEnd - headEnd
     const kept = Math.min(size, ctx.keep)
@@ -267,34 +271,52 @@ function withBody(
   }
   at.position = headEnd
   const body = new Body(framing, head.length, ctx.keep, ctx.buffers)
+  const events = hasEvents ? new EventStream(targetOf(ctx), head.codings, ctx.keep) : null
+  body.reader = events
   const ended = body.read(at)
-  if (ended) return finish(ctx, { head, text: NOTHING, body, headSize, method, status, version }, null)
-  at.commit(
-    { head, text: out.save(), body, headSize, method, status, version } satisfies Pending,
-    body.weight + out.length,
-  )
-  return null
+  const pending: Pending = { head, text: NOTHING, body, headSize, method, status, version, events }
+  if (ended) return withEvents(ctx, pending, null)
+  pending.text = out.save()
+  return waitFor(at, pending)
+}
+
+function targetOf({ request }: Context<State>): string | null {
+  return request instanceof Written ? JSON.parse(utf8(request.bytes, request.start, request.end)).url : null
+}
+
+/** The body goes on; the events that have come are told. */
+function waitFor(at: Cursor, pending: Pending): Message[] | null {
+  const { body, text, events } = pending
+  at.commit(pending, body.weight + text.length + (events?.weight ?? 0))
+  if (events === null) return null
+  const found = events.take()
+  return found.length > 0 ? found : null
+}
+
+/** The body has ended. */
+function withEvents(ctx: Context<State>, pending: Pending, error: ItemError | null): Message | Message[] {
+  const { events, body } = pending
+  if (events === null) return finish(ctx, pending, error)
+  events.end(body.content)
+  return [...events.take(), finish(ctx, pending, error)]
 }
 
 /** More bytes of a body. */
-function goOn(at: Cursor, ctx: Context<State>, pending: Pending): Message | null {
-  if (pending.body.read(at)) {
-    ctx.out.raw(pending.text)
-    return finish(ctx, pending, null)
-  }
-  at.commit(pending, pending.body.weight + pending.text.length)
-  return null
+function goOn(at: Cursor, ctx: Context<State>, pending: Pending): Message | Message[] | null {
+  if (!pending.body.read(at)) return waitFor(at, pending)
+  ctx.out.raw(pending.text)
+  return withEvents(ctx, pending, null)
 }
 
-function end(at: Cursor, ctx: Context<State>, why: Ending): Message | null {
+function end(at: Cursor, ctx: Context<State>, why: Ending): Message | Message[] | null {
   const pending = at.progress as Pending | null
   if (pending === null) return null
   const { body } = pending
   ctx.out.raw(pending.text)
-  if (body.framing === 'close' && why === 'closed') return finish(ctx, pending, null)
+  if (body.framing === 'close' && why === 'closed') return withEvents(ctx, pending, null)
   const found = body.framing === 'length' ? `${body.size} of ${body.size + body.remaining} bytes` : `${body.size} bytes`
   const type = why === 'lost' || why === 'capture-ended' ? 'dissection' : 'connection'
-  return finish(ctx, pending, { type, msg: `the body ends early, after ${found}: ${ENDINGS[why]}` })
+  return withEvents(ctx, pending, { type, msg: `the body ends early, after ${found}: ${ENDINGS[why]}` })
 }
 
 const ENDINGS: Record<Ending, string> = {

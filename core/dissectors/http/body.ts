@@ -19,6 +19,11 @@ const MAX_CODINGS = 5
 /** How the end of a body is found. */
 export type Framing = 'none' | 'length' | 'chunked' | 'close'
 
+export interface BodyReader {
+  read(bytes: Uint8Array, start: number, end: number): void
+  gap(): void
+}
+
 /** A body that is being read; what `read` commits between segments. */
 export class Body {
   readonly framing: Framing
@@ -29,6 +34,8 @@ export class Body {
   /** Bytes that were on the wire and not in the capture. */
   missing = 0
   trailers: string | null = null
+  /** Is shown the body's bytes as they come. */
+  reader: BodyReader | null = null
   private stage: 'size' | 'data' | 'after-data' | 'trailers' = 'size'
   private kept: Buffer = NOTHING
   private keptLength = 0
@@ -101,12 +108,14 @@ export class Body {
     this.remaining -= length
     this.size += length
     this.missing += length
+    this.reader?.gap()
     return true
   }
 
   private take(at: Cursor): void {
     const count = Math.min(this.remaining, at.remaining)
     const wanted = Math.min(count, this.keep - this.keptLength)
+    this.reader?.read(at.bytes, at.position, at.position + count)
     if (wanted > 0 && this.missing === 0) {
       if (this.keptLength + wanted > this.kept.length) {
         const expected =

@@ -60,7 +60,8 @@ export class WebSocketStream {
     const half = this.sides[from]
     const at = new Cursor(half.held)
     at.progress = half.progress
-    const message = this.lost ? null : dissector.end!(at, { ...ctx, state: this.state, from }, why)
+    const ended = this.lost ? null : dissector.end!(at, { ...ctx, state: this.state, from }, why)
+    const [message = null] = ended === null ? [] : [ended].flat()
     Object.assign(half, emptyHalf())
     return message === null ? null : this.own(message, half, ctx.moment)
   }
