@@ -50,6 +50,10 @@ describe('sse', () => {
       for (const step of [packed.length, 1]) assert.equal(told(packed, step, [coding]).length, 2)
     })
 
+  it('takes the coding `none` for none', () => {
+    assert.equal(told(Buffer.from('data: a\n\n'), 3, ['none']).length, 1)
+  })
+
   it('cuts what is too long, and leaves data out where nobody wants bodies', () => {
     const long = Buffer.from(`data: ${'x'.repeat(100)}\ndata: y\n\n`)
     const [cut] = told(long, 10, null, 50)

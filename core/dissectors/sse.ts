@@ -89,7 +89,8 @@ export class EventStream {
   /** `codings` are those of the answer, in the order they were applied. */
   constructor(url: string | null, codings: readonly string[] | null, keep: number) {
     this.url = url
-    this.unpacking = codings === null ? null : new Unpacking(codings)
+    // `Content-Encoding: none` keeps gateways from compressing; it is no coding.
+    this.unpacking = codings === null || codings.every(one => one === 'none') ? null : new Unpacking(codings)
     this.keep = keep
   }
 
