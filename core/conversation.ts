@@ -396,7 +396,7 @@ export class Conversation implements Reader {
         position = next
         continue
       }
-      const goesOn = (Array.isArray(message) ? message.at(-1) : message)?.within === true
+      const goesOn = at.committed >= 0 && (Array.isArray(message) ? message.at(-1) : message)?.within === true
       let size = 0
       if (goesOn) {
         this.keepProgress(half, position)

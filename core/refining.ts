@@ -59,6 +59,6 @@ class Asked {
 
   constructor(refiner: Refiner, host: Face) {
     this.refiner = refiner
-    this.face = { ...refiner, family: host.family ?? host.name }
+    this.face = { ...refiner, family: host.family ?? host.name, version: host.version }
   }
 }
