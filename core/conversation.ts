@@ -68,6 +68,8 @@ export class Conversation implements Reader {
   private seconds = 0
   private nanoseconds = 0
   private ack = 0
+  /** Whose bytes a dissector was shown last. */
+  private asking: Connection | null = null
   /** Bytes held for unfinished messages of all connections. */
   held = 0
   /** Of the datagram in hand. */
@@ -98,6 +100,7 @@ export class Conversation implements Reader {
       get request() {
         return conversation.asked === null ? null : conversation.asked.body
       },
+      requestOf: key => this.asking?.waiting?.peek(key)?.memo,
       out: new JsonWriter(65_536),
       buffers: new BufferPool(),
       missing: 0,
@@ -442,6 +445,7 @@ export class Conversation implements Reader {
 
   private aim(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, awaited: Request | null): void {
     const { at, context } = this
+    this.asking = c
     at.bytes = bytes
     at.position = start
     at.end = end
@@ -989,6 +993,7 @@ export class Conversation implements Reader {
     end: number,
   ): 'yes' | 'no' | 'more' {
     const { at, context } = this
+    this.asking = c
     at.bytes = bytes
     at.position = start
     at.end = end

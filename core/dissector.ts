@@ -117,6 +117,8 @@ export interface Context<State = unknown> {
   awaited: unknown
   /** The request itself, as it was delivered; null when it was not seen. */
   readonly request: Json | Written | null
+  /** In a keyed protocol: the `memo` of the newest request with this key that still waits; undefined: there is none. */
+  requestOf(key: string | number): unknown
   /** Of what is read at present: for a message that is put together from parts between those of others. */
   readonly moment: Moment
   /** An empty writer for whoever writes the body's text himself; empty again at the next `read`. */
@@ -150,7 +152,10 @@ export interface Message {
   asker?: Side
   /** The answer tells of an error (HTTP 4xx and 5xx, -ERR, NXDOMAIN). */
   failed?: boolean
-  /** Requests: what reading the answer takes (a HEAD has no body). The answer's `read` finds it as `ctx.awaited`. */
+  /**
+   * Requests: what reading the answer takes (a HEAD has no body). The answer's `read` finds it as `ctx.awaited`, in
+   * keyed protocols by `ctx.requestOf`.
+   */
   memo?: unknown
   /** This request will have no answer: deliver it now. */
   unanswered?: boolean

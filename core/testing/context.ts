@@ -17,6 +17,7 @@ export function contextOf<State>(state: State, changes: Partial<Context<State>> 
     related: null,
     awaited: undefined,
     request: null,
+    requestOf: () => undefined,
     moment: { seconds: 0, nanoseconds: 0, ack: 0 },
     out: new JsonWriter(64),
     buffers: new BufferPool(),
