@@ -366,7 +366,7 @@ function lz4Of(bytes: Buffer): Buffer {
 const KEEP = 1 << 20
 
 function bodyOf({ body }: Message): Json {
-  if (!(body instanceof Written)) return body
+  if (!(body instanceof Written)) return body ?? {}
   return JSON.parse(Buffer.from(body.bytes.subarray(body.start, body.end)).toString())
 }
 
