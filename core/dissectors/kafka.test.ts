@@ -1,17 +1,44 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { Cursor, Incomplete } from '../cursor.ts'
 import type { Context, Message, Side } from '../dissector.ts'
-import type { Json } from '../item.ts'
+import type { Item, Json } from '../item.ts'
 import { JsonWriter, Written } from '../json-writer.ts'
+import { loadProtocols } from '../registry.ts'
 import { contextOf } from '../testing/context.ts'
-import { golden } from '../testing/golden.ts'
+import { golden, readItems, readPackets } from '../testing/golden.ts'
 import { DEFINITIONS, findApi } from './kafka/apis.ts'
 import { parse } from './kafka/definition.ts'
 import { dissector, type State } from './kafka.ts'
 
 describe('kafka', () => {
   golden('kafka')
+
+  describe('a broker of Kafka 4.3', () => {
+    for (const part of ['produce', 'transactions', 'groups', 'admin', 'sasl'])
+      it(`says what the client did: ${part}`, async () => {
+        const items = readItems(readPackets(new URL(`kafka-4-${part}.pcap`, FIXTURES)), await loadProtocols())
+        const lines = readFileSync(new URL(`kafka-4-${part}.jsonl`, FIXTURES), 'utf8')
+          .trim()
+          .split('\n')
+        const records = items.flatMap(recordsOf)
+        for (const line of lines) {
+          const told = JSON.parse(line)
+          if (told.ev === 'produced' || told.ev === 'consumed') {
+            // Without acknowledgements the client knows no offset.
+            const isSame = (one: Json) =>
+              RECORD.every(name => one[name] === told[name] || (name === 'offset' && told.offset < 0))
+            assert.ok(records.some(isSame), line)
+          } else
+            assert.ok(
+              items.some(item => isTold(item, told)),
+              line,
+            )
+        }
+        assert.equal(JSON.stringify(items).includes('made-up-pw'), false)
+      })
+  })
 
   describe('tables', () => {
     it('can be read in every version', () => {
@@ -277,6 +304,52 @@ describe('kafka', () => {
     })
   })
 })
+
+// ── what a client did ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+const FIXTURES = new URL('../fixtures/kafka/', import.meta.url)
+const RECORD = ['ev', 'partition', 'offset', 'key', 'value']
+
+/** Records that an item produces or fetches; offsets of what was produced are in the answer. */
+function recordsOf({ request, response }: Item): Json[] {
+  if (response === null) return partitionsOf('produced', request!.payload.topicData ?? [], () => -1)
+  if (request?.apiKeyName === 'Fetch') return partitionsOf('consumed', response.payload.responses, () => 0)
+  if (request?.apiKeyName !== 'Produce') return []
+  const answers: Json[] = response.payload.responses.flatMap((topic: Json) => topic.partitionResponses)
+  return partitionsOf('produced', request.payload.topicData, index =>
+    Number(answers.find(answer => answer.index === index)!.baseOffset),
+  )
+}
+
+function partitionsOf(ev: string, topics: Json[], offset: (partition: number) => number): Json[] {
+  return topics.flatMap(topic =>
+    topic.partitions.flatMap(({ index, partitionIndex, records }: Json) => {
+      const partition = index ?? partitionIndex
+      return (records?.recordBatches ?? []).flatMap((batch: Json) =>
+        batch.record.map(({ key, value, offsetDelta }: Json) => {
+          return { ev, partition, offset: batch.baseOffset + offset(partition) + offsetDelta, key, value }
+        }),
+      )
+    }),
+  )
+}
+
+/** What Java's client calls otherwise than the protocol. */
+const CALLS: Readonly<Record<string, string>> = { DescribeFeatures: 'ApiVersions' }
+
+function isTold({ request, response, failed }: Item, told: Json): boolean {
+  const api = request?.apiKeyName
+  switch (told.ev) {
+    case 'login':
+      return api === 'DescribeCluster' && response!.payload.brokers.length === told.nodes
+    case 'token':
+      return api === 'CreateDelegationToken' && `User:${response!.payload.principalName}` === told.owner
+    case 'refused':
+      return api === 'SaslAuthenticate' && response!.errorName === 'SASL_AUTHENTICATION_FAILED'
+    default:
+      return api === (CALLS[told.api] ?? told.api) && (told.error === undefined || failed)
+  }
+}
 
 // ── bytes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -261,16 +261,25 @@ function raw(at: Cursor, body: Body, isSecret: boolean): void {
 
 function readServer(at: Cursor, ctx: Context<State>): Message | null {
   if (at.progress !== null) return gather(at, ctx, at.progress as Gathering)
-  if (ctx.requestOf(TOKEN) !== undefined) return token(at, ctx, sizeOf(at, 0))
+  if (ctx.requestOf(TOKEN) !== undefined && !isAwaited(at, ctx)) return token(at, ctx, sizeOf(at, 0))
   const size = sizeOf(at, LEAST_RESPONSE)
   if (at.remaining >= size || size <= DIRECT) return response(at.within(size), size, ctx)
   return gather(at, ctx, gathering(size, ctx))
 }
 
+/** Whether a request waits for what comes. Then the client has gone on: the answer to its token was lost. */
+function isAwaited(at: Cursor, ctx: Context<State>): boolean {
+  const inner = new Cursor(at.bytes, at.position, at.end)
+  return inner.u32() >= LEAST_RESPONSE && ctx.requestOf(inner.i32()) !== undefined
+}
+
 function response(at: Cursor, size: number, ctx: Context<State>): Message {
   const { out } = ctx
+  const start = at.position
   const correlationId = at.i32()
   const asked = ctx.requestOf(correlationId) as Partial<Exchange> | undefined
+  // Behind a gap it may be a token of SASL, which nobody shall see.
+  if (asked === undefined && isPrintable(at.bytes, start, at.position)) at.fail('a response that somebody waits for')
   const exchange = asked?.response === undefined ? null : (asked as Exchange)
   out.raw(SIZE)
   out.integer(size)
