@@ -9,7 +9,8 @@ import { loadProtocols } from '../registry.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, readItems, readPackets } from '../testing/golden.ts'
 import { DEFINITIONS, findApi } from './kafka/apis.ts'
-import { parse } from './kafka/definition.ts'
+import { CLASSIC, FLEXIBLE } from './kafka/body.ts'
+import { type Plan, parse } from './kafka/definition.ts'
 import { dissector, type State } from './kafka.ts'
 
 describe('kafka', () => {
@@ -51,6 +52,24 @@ describe('kafka', () => {
     it('have each key once', () => {
       const keys = DEFINITIONS.map(({ key }) => key).sort((a, b) => a - b)
       assert.deepEqual(keys, [...Array(95).keys()])
+    })
+
+    // Else a count could keep the reader busy without a byte being read.
+    it('have something in each structure', () => {
+      const check = (plan: Plan, what: string): void => {
+        for (const { plan: inner, read, element } of [...plan.fields, ...(plan.tags?.values() ?? [])]) {
+          if (element !== CLASSIC.shapes.structure && element !== FLEXIBLE.shapes.structure) continue
+          if (read === CLASSIC.shapes.embedded || read === FLEXIBLE.shapes.embedded) continue
+          assert.ok(inner.fields.length > 0 || inner.tags !== null, what)
+          check(inner, what)
+        }
+      }
+      for (const { key, versions } of DEFINITIONS)
+        for (let version = versions[0]; version <= versions[1]; version++) {
+          const exchange = findApi(key)!.version(version)!
+          check(exchange.request, `${key} ${version}`)
+          check(exchange.response, `${key} ${version}`)
+        }
     })
 
     it('say where they are wrong', () => {

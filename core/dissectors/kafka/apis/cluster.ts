@@ -10,7 +10,7 @@ export const CLUSTER: readonly Definition[] = [
     versions: [0, 7],
     flexible: 4,
     request: `
-      controllerId:i32 isKraftController@7:bool controllerEpoch:i32 brokerEpoch@2:i64 type@5:i8 topicStates@2[
+      controllerId:i32 isKRaftController@7:bool controllerEpoch:i32 brokerEpoch@2:i64 type@5:i8 topicStates@2[
         topicName:string topicId@5:uuid partitionStates[
           partitionIndex:i32 controllerEpoch:i32 leader:i32 leaderEpoch:i32 isr[i32] partitionEpoch:i32
           replicas[i32] addingReplicas@3[i32] removingReplicas@3[i32] isNew:bool leaderRecoveryState@6:i8
@@ -33,7 +33,7 @@ export const CLUSTER: readonly Definition[] = [
     versions: [0, 4],
     flexible: 2,
     request: `
-      controllerId:i32 isKraftController@4:bool controllerEpoch:i32 brokerEpoch@1:i64 topicStates@3[
+      controllerId:i32 isKRaftController@4:bool controllerEpoch:i32 brokerEpoch@1:i64 topicStates@3[
         topicName:string partitionStates[partitionIndex:i32 leaderEpoch:i32 deletePartition:bool]
       ] deletePartitions@-2:bool topics@1-2[name:string partitionIndexes[i32]] ungroupedPartitions@-0[
         topicName:string partitionIndex:i32
@@ -47,7 +47,7 @@ export const CLUSTER: readonly Definition[] = [
     versions: [0, 8],
     flexible: 6,
     request: `
-      controllerId:i32 isKraftController@8:bool controllerEpoch:i32 brokerEpoch@5:i64 topicStates@5[
+      controllerId:i32 isKRaftController@8:bool controllerEpoch:i32 brokerEpoch@5:i64 topicStates@5[
         topicName:string topicId@7:uuid partitionStates[
           partitionIndex:i32 controllerEpoch:i32 leader:i32 leaderEpoch:i32 isr[i32] zkVersion:i32 replicas[i32]
           offlineReplicas[i32]
@@ -282,7 +282,7 @@ export const CLUSTER: readonly Definition[] = [
     flexible: 0,
     request: `
       clusterId:string currentLeaderEpoch:i32 voterId:i32 voterDirectoryId:uuid
-      listeners[name:string host:string port:u16] kraftVersionFeature{
+      listeners[name:string host:string port:u16] kRaftVersionFeature{
         minSupportedVersion:i16 maxSupportedVersion:i16
       }
     `,
