@@ -177,6 +177,22 @@ describe('conversation', () => {
   })
 
   describe('with keys', () => {
+    it('tells whoever reads an answer what came with its request', () => {
+      const knowing: Dissector<State> = {
+        ...KEYED,
+        read(at, ctx) {
+          const message = LINES.read(at, ctx) as Message
+          const { say } = message.body as Json
+          const memo = ctx.requestOf(message.key!)
+          return message.kind === 'response' ? { ...message, body: { say: `${say} of ${memo}` } } : message
+        },
+      }
+      const d = new Dialogue().open()
+      d.ask('?a\n?b\n')
+      d.tell('!b\n!a\n!a\n')
+      assert.deepEqual(said(d, [knowing]), ['?b !b of ?b', '?a !a of ?a', 'null !a of undefined pair-not-found'])
+    })
+
     it('pairs answers in any order, and several with one request', () => {
       const d = new Dialogue().open()
       d.ask('?a\n?b\n?c\n')
