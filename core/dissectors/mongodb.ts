@@ -8,12 +8,11 @@
 import { type Cursor, Malformed } from '../cursor.ts'
 import type { Context, Dissector, Message, Side, Summary } from '../dissector.ts'
 import type { Json } from '../item.ts'
-import { constant, type JsonWriter, type Written } from '../json-writer.ts'
+import { constant, type JsonWriter } from '../json-writer.ts'
 import {
   BsonWriter,
-  type Field,
-  fieldsOf,
-  firstField,
+  Fields,
+  firstDocument,
   isArray,
   isDocument,
   Kept,
@@ -43,7 +42,7 @@ import {
   type Opened,
   openMessage,
 } from './mongodb/message.ts'
-import { secretsOfCommand, secretsOfReply } from './mongodb/secrets.ts'
+import { type Secrets, secretsOfCommand } from './mongodb/secrets.ts'
 
 export const dissector: Dissector<State> = {
   name: 'mongodb',
@@ -179,12 +178,54 @@ function message(opened: Opened, ctx: Context<State>): Message {
   return from === 'client' ? request(opened, ctx) : response(opened, ctx)
 }
 
+const OPCODE = constant('{"opcode":"')
+const REQUEST_ID = constant('","requestId":')
+const RESPONSE_TO = constant(',"responseTo":')
+const COMMAND = constant(',"command":')
+const DATABASE = constant(',"database":')
+const COLLECTION = constant(',"collection":')
+const SUCCESS = constant(',"success":true,"errorCode":null,"errorName":null,"errorMessage":null')
+const OUTCOME = constant(',"success":')
+const ERROR_CODE = constant(',"errorCode":')
+const ERROR_NAME = constant(',"errorName":')
+const ERROR_MESSAGE = constant(',"errorMessage":')
+const CURSOR_ID = constant(',"cursorId":')
+const NO_FLAGS = constant(',"flags":[]')
+const FLAGS = constant(',"flags":')
+const COMPRESSOR = constant(',"compressor":')
+const BODY = constant(',"body":')
+const NULL = constant('null')
+const NO_DOCUMENT = constant('{}')
+const TRUNCATED = constant(',"truncated":true')
+
+function writeHead(out: JsonWriter, opcode: string, requestId: number): void {
+  out.raw(OPCODE)
+  out.ascii(opcode)
+  out.raw(REQUEST_ID)
+  out.integer(requestId)
+}
+
+function writeText(out: JsonWriter, name: Uint8Array, text: string | null): void {
+  out.raw(name)
+  if (text === null) out.raw(NULL)
+  else out.value(text)
+}
+
+function writeValue(out: JsonWriter, name: Uint8Array, value: number | string | boolean | null): void {
+  out.raw(name)
+  if (typeof value === 'number') out.integer(value)
+  else out.value(value)
+}
+
 /** Names of the bits that are set. */
-function flagNames(opcode: number, flags: number): string[] {
-  if (flags === 0) return []
-  return Object.entries(OPCODES.get(opcode)!.flags).flatMap(([bit, name]) =>
-    (flags >>> Number(bit)) & 1 ? [name] : [],
-  )
+function writeFlags(out: JsonWriter, opcode: number, flags: number): void {
+  if (flags === 0) {
+    out.raw(NO_FLAGS)
+    return
+  }
+  const names = Object.entries(OPCODES.get(opcode)!.flags)
+  out.raw(FLAGS)
+  out.value(names.flatMap(([bit, name]) => ((flags >>> Number(bit)) & 1 ? [name] : [])))
 }
 
 // ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -206,23 +247,24 @@ function request({ header, compressor, content }: Opened, ctx: Context<State>): 
   const { name, isUnanswered } = OPCODES.get(opcode)!
   const subject = content === null ? NOBODY_KNOWS : subjectOf(opcode, content)
   const flags = content?.parts.flags ?? 0
-  const head: Json = {
-    opcode: name,
-    requestId,
-    command: subject.command,
-    database: subject.database,
-    collection: subject.collection,
-    flags: flagNames(opcode, flags),
-  }
-  if (compressor !== null) head.compressor = compressor
-  if (opcode === OP_GET_MORE) head.cursorId = content?.parts.cursors[0] ?? null
-  const body = write(ctx.out, head, out => {
-    if (content === null || keep === 0 || subject.command === null) return false
+  const { out } = ctx
+  const start = out.length
+  writeHead(out, name, requestId)
+  writeText(out, COMMAND, subject.command)
+  writeText(out, DATABASE, subject.database)
+  writeText(out, COLLECTION, subject.collection)
+  writeFlags(out, opcode, flags)
+  if (compressor !== null) writeText(out, COMPRESSOR, compressor)
+  if (opcode === OP_GET_MORE && content !== null) writeValue(out, CURSOR_ID, content.parts.cursors[0]!)
+  out.raw(BODY)
+  if (content === null || keep === 0 || subject.command === null) out.raw(NULL)
+  else {
     const writer = new BsonWriter(content.kept, out, keep)
-    out.ascii(',"body":')
     BODIES[opcode]!(writer, subject, content, out)
-    return writer.truncated
-  })
+    if (writer.truncated) out.raw(TRUNCATED)
+  }
+  out.byte(125)
+  const body = out.since(start)
   const message: Message = { kind: 'request', key: requestId, body }
   if (isUnanswered === true) message.unanswered = true
   if (opcode === OP_MSG && (flags & MORE_TO_COME) !== 0) {
@@ -268,18 +310,14 @@ function subjectOf(opcode: number, { kept, parts }: Content): Subject {
 const WITHIN: ReadonlySet<string> = new Set(['$query', 'query'])
 
 function subjectOfCommand(kept: Kept, document: number, known: string | null): Subject {
-  const fields = document === UNKNOWN ? [] : fieldsOf(kept, document)
-  const first = fields[0]
-  if (first === undefined) return NOBODY_KNOWS
+  if (document === UNKNOWN) return NOBODY_KNOWS
+  const fields = new Fields(kept, document)
+  const { first } = fields
+  if (first === null) return NOBODY_KNOWS
   if (known !== null && WITHIN.has(first.name) && isDocument(first)) return subjectOfCommand(kept, first.at, known)
-  const named = byName(fields)
-  const database = known ?? textOf(kept, named.get('$db'))
-  const collection = collectionOf(first.name, textOf(kept, first), textOf(kept, named.get('collection')))
+  const database = known ?? textOf(kept, fields.get('$db'))
+  const collection = collectionOf(first.name, textOf(kept, first), textOf(kept, fields.get('collection')))
   return { command: first.name, database, collection, document }
-}
-
-function byName(fields: readonly Field[]): Map<string, Field> {
-  return new Map(fields.map(field => [field.name, field]))
 }
 
 type BodyOf = (writer: BsonWriter, subject: Subject, content: Content, out: JsonWriter) => void
@@ -333,23 +371,6 @@ const BODIES: { readonly [opcode: number]: BodyOf } = {
   [OP_KILL_CURSORS]: (_writer, _subject, { parts }, out) => out.value({ cursors: parts.cursors }),
 }
 
-/** The head, and what `rest` has to say; it returns whether something was left out. */
-function write(out: JsonWriter, head: Json, rest: (out: JsonWriter) => boolean): Written {
-  const start = out.length
-  out.value(head)
-  // Within the brace that ends the head.
-  out.length--
-  const before = out.length
-  const isTruncated = rest(out)
-  if (out.length === before) out.raw(NO_BODY)
-  if (isTruncated) out.raw(TRUNCATED)
-  out.byte(125)
-  return out.since(start)
-}
-
-const NO_BODY = constant(',"body":null')
-const TRUNCATED = constant(',"truncated":true')
-
 // ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function response({ header, compressor, content }: Opened, ctx: Context<State>): Message {
@@ -357,34 +378,26 @@ function response({ header, compressor, content }: Opened, ctx: Context<State>):
   const { opcode, requestId, responseTo } = header
   const outcome = content === null ? NOTHING_KNOWN : outcomeOf(opcode, content)
   const flags = content?.parts.flags ?? 0
-  const { success, errorCode, errorName, errorMessage, cursorId } = outcome
-  const head: Json = {
-    opcode: OPCODES.get(opcode)!.name,
-    requestId,
-    responseTo,
-    success,
-    errorCode,
-    errorName,
-    errorMessage,
-    cursorId,
-    flags: flagNames(opcode, flags),
+  const { success, cursorId } = outcome
+  const { out } = ctx
+  const start = out.length
+  writeHead(out, OPCODES.get(opcode)!.name, requestId)
+  writeValue(out, RESPONSE_TO, responseTo)
+  if (success === true) out.raw(SUCCESS)
+  else {
+    writeValue(out, OUTCOME, success)
+    writeValue(out, ERROR_CODE, outcome.errorCode)
+    writeText(out, ERROR_NAME, outcome.errorName)
+    writeText(out, ERROR_MESSAGE, outcome.errorMessage)
   }
-  if (compressor !== null) head.compressor = compressor
-  const body = write(ctx.out, head, out => {
-    if (content === null || keep === 0) return false
-    const { kept, parts } = content
-    const writer = new BsonWriter(kept, out, keep)
-    out.ascii(',"body":')
-    if (parts.document === UNKNOWN) out.raw(NO_DOCUMENT)
-    else if (opcode === OP_MSG || outcome.isCommand)
-      writer.document(parts.document, secretsOfReply(outcome.names), opcode === OP_MSG ? parts.sequences : [])
-    else {
-      out.ascii(`{"startingFrom":${parts.numbers.startingFrom}`)
-      writer.sequences(parts.sequences)
-      out.byte(125)
-    }
-    return writer.truncated
-  })
+  writeValue(out, CURSOR_ID, cursorId)
+  writeFlags(out, opcode, flags)
+  if (compressor !== null) writeText(out, COMPRESSOR, compressor)
+  out.raw(BODY)
+  if (content === null || keep === 0) out.raw(NULL)
+  else writeAnswer(out, opcode, content, outcome, keep)
+  out.byte(125)
+  const body = out.since(start)
   if (state.unwanted.delete(responseTo)) return { kind: 'event', body }
   const id = state.streams.get(responseTo) ?? responseTo
   const isMore = opcode === OP_REPLY && isAnswerToMore(id, content, state)
@@ -397,6 +410,20 @@ function response({ header, compressor, content }: Opened, ctx: Context<State>):
     state.streams.set(requestId, id)
   } else state.exhausting.delete(id)
   return message
+}
+
+function writeAnswer(out: JsonWriter, opcode: number, content: Content, outcome: Outcome, keep: number): void {
+  const { kept, parts } = content
+  const writer = new BsonWriter(kept, out, keep)
+  if (parts.document === UNKNOWN) out.raw(NO_DOCUMENT)
+  else if (opcode === OP_MSG || outcome.isCommand)
+    writer.document(parts.document, outcome.secrets, opcode === OP_MSG ? parts.sequences : [])
+  else {
+    out.ascii(`{"startingFrom":${parts.numbers.startingFrom}`)
+    writer.sequences(parts.sequences)
+    out.byte(125)
+  }
+  if (writer.truncated) out.raw(TRUNCATED)
 }
 
 function keyOfMore(requestId: number): string {
@@ -413,8 +440,6 @@ function isAnswerToMore(id: number, content: Content | null, state: State): bool
   return isMore
 }
 
-const NO_DOCUMENT = constant('{}')
-
 function isZero(cursorId: number | string | null): boolean {
   return cursorId === 0 || cursorId === null
 }
@@ -425,10 +450,9 @@ interface Outcome {
   errorName: string | null
   errorMessage: string | null
   cursorId: number | string | null
-  /** Names of the answer's fields. */
-  names: readonly string[]
   /** One document that says how it went, not those of a query. */
   isCommand: boolean
+  secrets: Secrets
 }
 
 const NOTHING_KNOWN: Outcome = {
@@ -437,53 +461,59 @@ const NOTHING_KNOWN: Outcome = {
   errorName: null,
   errorMessage: null,
   cursorId: null,
-  names: [],
   isCommand: false,
+  secrets: 'aside',
 }
 const QUERY_FAILED = 3
 
 function outcomeOf(opcode: number, { kept, parts }: Content): Outcome {
-  const fields = parts.document === UNKNOWN ? [] : fieldsOf(kept, parts.document)
-  const named = byName(fields)
-  const names = fields.map(({ name }) => name)
-  const ok = numberOf(kept, named.get('ok'))
-  const isQuery = opcode === OP_REPLY && (ok === null || parts.numbers.numberReturned !== 1)
-  if (isQuery) {
-    const cursorId = parts.numbers.cursorId!
-    if ((parts.flags & QUERY_FAILED) === 0) return { ...NOTHING_KNOWN, success: true, cursorId, names }
-    return { ...NOTHING_KNOWN, success: false, ...errorOf(kept, named), cursorId, names, isCommand: true }
+  const { document, numbers } = parts
+  const fields = document === UNKNOWN ? null : new Fields(kept, document)
+  const ok = numberOf(kept, fields?.get('ok'))
+  if (opcode === OP_REPLY && (ok === null || numbers.numberReturned !== 1)) {
+    const cursorId = numbers.cursorId!
+    if ((parts.flags & QUERY_FAILED) === 0) return { ...NOTHING_KNOWN, success: true, cursorId }
+    return { ...NOTHING_KNOWN, success: false, ...errorOf(kept, fields), cursorId, isCommand: true }
   }
-  const cursor = named.get('cursor')
-  const cursorId = isDocument(cursor) ? numberOf(kept, byName(fieldsOf(kept, cursor.at)).get('id')) : null
-  const cause = causeOf(kept, named, ok)
+  if (fields === null) return NOTHING_KNOWN
+  const cursor = fields.get('cursor')
+  const cursorId = isDocument(cursor) ? numberOf(kept, new Fields(kept, cursor.at).get('id')) : null
+  const cause = causeOf(kept, fields, ok)
   const error = cause === null ? null : errorOf(kept, cause)
-  return { ...NOTHING_KNOWN, success: ok === null ? null : cause === null, ...error, cursorId, names, isCommand: true }
+  const success = ok === null ? null : cause === null
+  return { ...NOTHING_KNOWN, success, ...error, cursorId, isCommand: true, secrets: secretsOf(fields) }
+}
+
+/** Only a conversation to authenticate has a number, and only getnonce answers with a nonce first. */
+function secretsOf(fields: Fields): Secrets {
+  return fields.get('conversationId') !== undefined || fields.first?.name === 'nonce' ? 'authentication' : 'aside'
 }
 
 /** The document that tells of an error: the answer itself, or one within it. null: all is well. */
-function causeOf(kept: Kept, named: Map<string, Field>, ok: number | string | null): Map<string, Field> | null {
-  if (ok !== null && ok !== 1) return named
-  const errors = named.get('writeErrors')
-  if (isArray(errors)) {
-    const first = firstField(kept, errors.at)
-    if (isDocument(first)) return byName(fieldsOf(kept, first.at))
-  }
-  const concern = named.get('writeConcernError')
-  if (isDocument(concern)) return byName(fieldsOf(kept, concern.at))
+function causeOf(kept: Kept, fields: Fields, ok: number | string | null): Fields | null {
+  if (ok !== null && ok !== 1) return fields
+  const errors = fields.get('writeErrors')
+  const first = isArray(errors) ? firstDocument(kept, errors.at) : UNKNOWN
+  if (first !== UNKNOWN) return new Fields(kept, first)
+  const concern = fields.get('writeConcernError')
+  if (isDocument(concern)) return new Fields(kept, concern.at)
   // bulkWrite counts them; getLastError has a text, or null.
-  const isFailed = Number(numberOf(kept, named.get('nErrors')) ?? 0) > 0 || textOf(kept, named.get('err')) !== null
-  return isFailed ? named : null
+  const isFailed = Number(numberOf(kept, fields.get('nErrors')) ?? 0) > 0 || textOf(kept, fields.get('err')) !== null
+  return isFailed ? fields : null
 }
 
 type ErrorFields = Pick<Outcome, 'errorCode' | 'errorName' | 'errorMessage'>
 
-function errorOf(kept: Kept, named: Map<string, Field>): ErrorFields {
-  const code = numberOf(kept, named.get('code'))
+function errorOf(kept: Kept, fields: Fields | null): ErrorFields {
+  const code = numberOf(kept, fields?.get('code'))
   const errorCode = typeof code === 'number' ? code : null
-  const errorName =
-    textOf(kept, named.get('codeName')) ?? (errorCode === null ? null : (ERROR_NAMES[errorCode] ?? null))
-  const texts = ['errmsg', '$err', 'err'].map(name => textOf(kept, named.get(name)))
-  return { errorCode, errorName, errorMessage: texts.find(text => text !== null) ?? null }
+  const known = errorCode === null ? null : (ERROR_NAMES[errorCode] ?? null)
+  const [errmsg, old, last] = [fields?.get('errmsg'), fields?.get('$err'), fields?.get('err')]
+  return {
+    errorCode,
+    errorName: textOf(kept, fields?.get('codeName')) ?? known,
+    errorMessage: textOf(kept, errmsg) ?? textOf(kept, old) ?? textOf(kept, last),
+  }
 }
 
 // ── recognising ─────────────────────────────────────────────────────────────────────────────────────────────────────

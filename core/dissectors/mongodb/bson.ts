@@ -9,7 +9,8 @@
 import { latin1, Malformed } from '../../cursor.ts'
 import { constant, type JsonWriter } from '../../json-writer.ts'
 import { decimal128 } from './decimal128.ts'
-import { isCredentials, type Secrets } from './secrets.ts'
+import { Names } from './names.ts'
+import { isCredentials, judge, type Secrets } from './secrets.ts'
 
 /** Bytes of a message; `missing` bytes before `bytes[hole]` were not kept. */
 export class Kept {
@@ -65,51 +66,67 @@ export interface Field {
   at: number
 }
 
-/** A stranger's document may have a million fields; those that say what it is about are among the first or last. */
-const MAX_FIELDS = 256
+/** What commands and answers say of themselves. */
+export type Wanted = (typeof WANTED)[number]
 
-/** The fields of the document at `start`, those within others not. Those that were not kept are left out. */
-export function fieldsOf(kept: Kept, start: number): Field[] {
-  const fields: Field[] = []
-  const walk = new Walk(kept, start)
-  for (let field = walk.next(); field !== null; field = walk.next()) {
-    if (fields.length >= MAX_FIELDS) fields.splice(MAX_FIELDS / 2, 1)
-    fields.push(field)
-  }
-  return fields
-}
+const WANTED = [
+  '$db',
+  '$err',
+  'code',
+  'codeName',
+  'collection',
+  'conversationId',
+  'cursor',
+  'err',
+  'errmsg',
+  'id',
+  'nErrors',
+  'ok',
+  'writeConcernError',
+  'writeErrors',
+] as const
+const NAMES = new Names(WANTED)
 
-export function firstField(kept: Kept, start: number): Field | undefined {
-  return new Walk(kept, start).next() ?? undefined
-}
-
-/** Goes from field to field of one document. */
-class Walk {
-  /** Where the document ends; UNKNOWN: in the hole. */
-  readonly end: number
-  private readonly kept: Kept
-  private position: number
+/** Of the fields of one document: the first one, and those that are wanted. Those that were not kept are left out. */
+export class Fields {
+  readonly first: Field | null
+  /** Each name once: a stranger's document may have one a million times. */
+  private readonly found: Field[] = []
 
   constructor(kept: Kept, start: number) {
-    this.kept = kept
-    this.end = documentEnd(kept, start)
-    this.position = start + 4
+    let first: Field | null = null
+    const end = documentEnd(kept, start)
+    for (let p = start + 4; p !== UNKNOWN; ) {
+      const type = kept.u8(p)
+      if (type === 0) {
+        if (end !== UNKNOWN && p + 1 !== end) throw new Malformed('expected the end of a document')
+        break
+      }
+      const nameEnd = textEnd(kept, p + 1)
+      if (nameEnd === UNKNOWN) break
+      const at = nameEnd + 1
+      first ??= { name: latin1(kept.bytes, p + 1, nameEnd), type, at }
+      const name = NAMES.find(kept.bytes, p + 1, nameEnd)
+      if (name !== null && this.get(name) === undefined) this.found.push({ name, type, at })
+      p = valueEnd(kept, type, at)
+      if (end !== UNKNOWN && p > end) throw new Malformed('expected a value within its document')
+    }
+    this.first = first
   }
 
-  next(): Field | null {
-    const { kept, position: p } = this
-    if (p === UNKNOWN) return null
-    const type = kept.u8(p)
-    if (type === 0) {
-      if (this.end !== UNKNOWN && p + 1 !== this.end) throw new Malformed('expected the end of a document')
-      return null
-    }
-    const nameEnd = textEnd(kept, p + 1)
-    if (nameEnd === UNKNOWN) return null
-    this.position = valueEnd(kept, type, nameEnd + 1)
-    if (this.end !== UNKNOWN && this.position > this.end) throw new Malformed('expected a value within its document')
-    return { name: latin1(kept.bytes, p + 1, nameEnd), type, at: nameEnd + 1 }
+  get(name: Wanted): Field | undefined {
+    for (const field of this.found) if (field.name === name) return field
+    return undefined
   }
+}
+
+/** The first of an array of documents; UNKNOWN: there is none. */
+export function firstDocument(kept: Kept, start: number): number {
+  // length(4) type(1) "0" NUL
+  const type = start + 4
+  if (type + 3 > kept.edge(start) || kept.bytes[type] !== DOCUMENT) return UNKNOWN
+  const nameEnd = textEnd(kept, type + 1)
+  return nameEnd === UNKNOWN ? UNKNOWN : nameEnd + 1
 }
 
 /** Behind the document at `start`; UNKNOWN if it ends in the hole, or its length lies there. */
@@ -352,7 +369,7 @@ export class BsonWriter {
       if (!first) out.byte(44)
       out.string(bytes, p + 1, nameEnd)
       out.byte(58)
-      this.value(type, at, next, depth, secrets === null ? null : secrets(latin1(bytes, p + 1, nameEnd)))
+      this.value(type, at, next, depth, secrets === null ? null : judge(secrets, bytes, p + 1, nameEnd))
       p = next
     }
     this.truncated = true

@@ -3,34 +3,35 @@
  * does not repeat what was asked.
  */
 import { latin1 } from '../../cursor.ts'
+import { Names } from './names.ts'
+
+/** `authentication`: this document proves a password. `aside`: it may have such a document within. */
+export type Secrets = 'authentication' | 'aside'
+
+const NAMES = new Names(['payload', 'key', 'nonce', 'pwd', 'speculativeAuthenticate'])
 
 /** What becomes of a field: 'secret', or the rule for what is within it; null: nothing is secret there. */
-export type Secrets = (name: string) => Secrets | 'secret' | null
+export function judge(secrets: Secrets, bytes: Uint8Array, start: number, end: number): Secrets | 'secret' | null {
+  const name = NAMES.find(bytes, start, end)
+  if (name === null) return null
+  if (name === 'speculativeAuthenticate') return 'authentication'
+  return secrets === 'authentication' ? 'secret' : null
+}
 
-const AUTHENTICATION: ReadonlySet<string> = new Set(['payload', 'key', 'nonce', 'pwd'])
-const SPECULATIVE: Secrets = name => (AUTHENTICATION.has(name) ? 'secret' : null)
-
-/** By command, in lower case: fields of the request. */
-const COMMANDS: ReadonlyMap<string, Secrets> = new Map<string, Secrets>([
-  ['saslstart', SPECULATIVE],
-  ['saslcontinue', SPECULATIVE],
-  ['authenticate', SPECULATIVE],
-  ['copydb', SPECULATIVE],
-  ['copydbsaslstart', SPECULATIVE],
-  ['createuser', SPECULATIVE],
-  ['updateuser', SPECULATIVE],
+/** In lower case, as old shells wrote them. */
+const AUTHENTICATING: ReadonlySet<string> = new Set([
+  'authenticate',
+  'copydb',
+  'copydbsaslstart',
+  'createuser',
+  'saslcontinue',
+  'saslstart',
+  'updateuser',
 ])
 
 /** hello, in all its names, may begin to authenticate on the side. */
-const ANY: Secrets = name => (name === 'speculativeAuthenticate' ? SPECULATIVE : null)
-
 export function secretsOfCommand(command: string): Secrets {
-  return COMMANDS.get(command.toLowerCase()) ?? ANY
-}
-
-/** Of a reply: only a conversation to authenticate has a number, and only getnonce answers with a nonce alone. */
-export function secretsOfReply(names: readonly string[]): Secrets {
-  return names.includes('conversationId') || names[0] === 'nonce' ? SPECULATIVE : ANY
+  return AUTHENTICATING.has(command.toLowerCase()) ? 'authentication' : 'aside'
 }
 
 const KINDS = ['SCRAM-SHA-', 'MONGODB-CR']

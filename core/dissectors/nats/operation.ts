@@ -26,7 +26,7 @@ export interface Kind {
 /** A message on a gateway names all queue groups that it was delivered to. */
 const MANY = 1000
 
-export const KINDS: readonly Kind[] = [
+const KINDS: readonly Kind[] = [
   { name: 'INFO', sender: 'both', follows: 'nothing', least: 1, most: 1, isText: true },
   { name: 'CONNECT', sender: 'both', follows: 'nothing', least: 1, most: 1, isText: true },
   { name: 'PUB', sender: 'client', follows: 'payload', least: 1, most: 2 },
@@ -50,6 +50,11 @@ export const KINDS: readonly Kind[] = [
 ]
 const BY_NAME: ReadonlyMap<string, Kind> = new Map(KINDS.map(kind => [kind.name, kind]))
 const LONGEST_NAME = Math.max(...KINDS.map(kind => kind.name.length))
+/** By code of the first character, in capitals. */
+const BEGINS: ReadonlySet<number> = new Set(KINDS.map(kind => kind.name.charCodeAt(0)))
+/** Between a capital letter and its small one. */
+const SMALL = 32
+const SMALL_A = 97
 
 /** CONNECT with a token of a whole organisation in it is the longest. */
 const MAX_LINE = 65_536
@@ -124,6 +129,8 @@ const TAB = 9
 function readKind(at: Cursor): Kind {
   const start = at.position
   let byte = at.u8()
+  // At once: who probes must not wait for more of what is another protocol.
+  if (!BEGINS.has(byte >= SMALL_A ? byte - SMALL : byte)) at.fail('an operation')
   while (byte > SPACE) {
     if (at.position - start > LONGEST_NAME) at.fail('the name of an operation')
     byte = at.u8()
