@@ -9,6 +9,7 @@
 import { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side, Summary } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
+import type { Words } from '../words.ts'
 import {
   type Asked,
   type Channels,
@@ -19,7 +20,7 @@ import {
   takeConfirmed,
 } from './amqp/channels.ts'
 import { append, type Content, newContent, readHeader, writeBody } from './amqp/content.ts'
-import { readFields, readTable, type Words } from './amqp/fields.ts'
+import { readFields, readTable } from './amqp/fields.ts'
 import { findMethod, type Method } from './amqp/methods.ts'
 
 export const dissector: Dissector<State> = {

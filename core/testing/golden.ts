@@ -157,7 +157,9 @@ const INTERIM = new Set(['interim'])
 const BODIES = new Set([
   'text',
   'size',
+  'body',
   'bodySize',
+  'payload',
   'postData',
   'truncated',
   'encoding',

@@ -4,17 +4,14 @@
  *
  *   table = length(4) { name-length(1) name type(1) value }      array = length(4) { type(1) value }
  */
-import { isUtf8 } from 'node:buffer'
-import { type Cursor, latin1, utf8 } from '../../cursor.ts'
+import type { Cursor } from '../../cursor.ts'
 import type { Json, JsonValue } from '../../item.ts'
+import { base64, type Words, words } from '../../words.ts'
 import type { Field } from './methods.ts'
 
 export const REDACTED = '[REDACTED]'
 /** Each level costs a stranger six bytes, and us a call. Deeper tables are shown as the bytes they are. */
 const MAX_DEPTH = 64
-
-/** Text where it is UTF-8, else base64. */
-export type Words = string | { base64: string; size: number }
 
 /**
  * Reads `fields` into `body`. What is wrong with a field table is returned, null for nothing: its length is known, so
@@ -169,23 +166,4 @@ function decimal(at: Cursor): string {
   if (scale === 0) return String(value)
   const digits = String(Math.abs(value)).padStart(scale + 1, '0')
   return `${value < 0 ? '-' : ''}${digits.slice(0, -scale)}.${digits.slice(-scale)}`
-}
-
-function words(at: Cursor, count: number): Words {
-  at.need(count)
-  const { bytes, position } = at
-  const end = position + count
-  for (let i = position; i < end; i++)
-    if (bytes[i]! >= 0x80) {
-      if (!isUtf8(bytes.subarray(position, end))) return base64(at, count)
-      at.position = end
-      return utf8(bytes, position, end)
-    }
-  at.position = end
-  return latin1(bytes, position, end)
-}
-
-function base64(at: Cursor, count: number): { base64: string; size: number } {
-  const view = at.view(count)
-  return { base64: Buffer.from(view.buffer, view.byteOffset, count).toString('base64'), size: count }
 }
