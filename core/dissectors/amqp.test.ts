@@ -1,17 +1,57 @@
 /** AMQP: what is read from frames, and which answer belongs to which method. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Message, Side } from '../dissector.ts'
-import type { Json } from '../item.ts'
+import type { Item, Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
-import { golden } from '../testing/golden.ts'
+import { golden, only, readItems, readPackets } from '../testing/golden.ts'
 import { readTable } from './amqp/fields.ts'
 import { dissector, type State } from './amqp.ts'
 
+const FIXTURES = new URL('../fixtures/amqp/', import.meta.url)
 const MANY = 1 << 20
 
 describe('amqp', () => {
   golden('amqp')
+
+  describe('says what the client did', () => {
+    it('messages of two channels, sent in turns, delivered and confirmed', () => {
+      const items = read('interleaved')
+      const { published, delivered } = truth('interleaved')
+      const sent = items.filter(({ request }) => request?.method === 'basic publish')
+      assert.deepEqual(
+        sent.map(({ request }) => request!.body),
+        published,
+      )
+      assert.deepEqual(
+        sent.map(({ request, response }) => [request!.channel, response?.method, response?.channel]),
+        [
+          [1, 'basic ack', 1],
+          [2, 'basic ack', 2],
+        ],
+      )
+      const told = items.filter(({ event }) => event?.method === 'basic deliver')
+      assert.deepEqual(
+        told.map(({ event }) => event!.body),
+        delivered,
+      )
+    })
+
+    it('a connection that the server blocks, and a secret renewed', () => {
+      const items = read('blocked')
+      const told = items.filter(({ event }) => event?.method.startsWith('connection '))
+      assert.deepEqual(
+        told.map(({ event }) => [event!.method.slice(11), event!.reason].filter(word => word !== undefined)),
+        truth('blocked').events,
+      )
+      const pairs = items.filter(({ request }) => request !== null)
+      const methods = pairs.map(({ request, response }) => [request!.method, response?.method])
+      assert.deepEqual(methods.at(-2), ['connection update-secret', 'connection update-secret-ok'])
+      assert.deepEqual(methods.at(-3), ['basic recover', 'basic recover-ok'])
+      assert.doesNotMatch(JSON.stringify(items), /made-up/)
+    })
+  })
 
   describe('field tables', () => {
     it('have values of every type', () => {
@@ -117,6 +157,13 @@ describe('amqp', () => {
       assert.deepEqual(message?.error, { type: 'connection', msg: 'closed after 10 of 100 bytes of the body' })
     })
 
+    it('of which frames are still to come when the connection ends says so', () => {
+      const talk = new Talk()
+      talk.say('client', publish(1, 'a'), header(1, 6), body(1, 'one'))
+      const [message] = dissector.close!(contextOf(talk.state, { keep: MANY }), 'capture-ended') as Told[]
+      assert.deepEqual([message!.body.body, message!.body.truncated, message!.error?.type], ['one', true, 'dissection'])
+    })
+
     it('larger than announced is none', () => {
       const talk = new Talk()
       talk.say('client', publish(1, 'a'), header(1, 3))
@@ -155,6 +202,24 @@ describe('amqp', () => {
       for (let i = 0; i < 5000; i++) talk.say('client', publish(1, 'a'), header(1, 0))
       assert.equal(talk.said.filter(({ unanswered }) => unanswered).length, 5000 - 4096)
       assert.equal(talk.say('server', ack(1, 4999, true)).length, 4096)
+    })
+
+    it('may be lost: then nothing is paired that was asked before, and messages keep their numbers', () => {
+      const talk = new Talk()
+      talk.say('client', frame(1, 1, method(85, 10, '00')))
+      const [before] = talk.say('client', publish(1, 'a'), header(1, 0))
+      talk.state = dissector.lost!(talk.state, 'server')
+      const [after, ...forgotten] = talk.say('client', publish(1, 'b'), header(1, 0))
+      assert.deepEqual(
+        forgotten.map(({ key, body, error }) => [key, body, error?.type]),
+        [
+          [talk.said[0]!.key, null, 'pair-not-found'],
+          [before!.key, null, 'pair-not-found'],
+        ],
+      )
+      assert.deepEqual(keys(talk.say('server', ack(1, 2, true))), [after!.key])
+      talk.state = dissector.lost!(talk.state, 'client')
+      assert.equal(talk.say('client', publish(1, 'c'), header(1, 0))[0]!.unanswered, true)
     })
 
     it('are given by a server that closes', () => {
@@ -243,7 +308,7 @@ type Told = Message & { body: Json }
 class Talk {
   readonly said: Told[] = []
   readonly progress: Record<Side, unknown> = { client: null, server: null }
-  private readonly state: State = dissector.open!()
+  state: State = dissector.open!()
   private readonly keep: number
 
   constructor(keep = MANY) {
@@ -280,6 +345,14 @@ function probe(bytes: Uint8Array, from: Side, hinted = false): boolean | 'more' 
     if (thrown instanceof Malformed) return false
     throw thrown
   }
+}
+
+function read(name: string): Item[] {
+  return readItems(readPackets(new URL(`${name}.pcap`, FIXTURES)), only(dissector))
+}
+
+function truth(name: string): Json {
+  return JSON.parse(readFileSync(new URL(`${name}.truth.json`, FIXTURES), 'utf8'))
 }
 
 function bodies(messages: Told[]): string[] {

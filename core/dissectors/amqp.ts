@@ -14,7 +14,9 @@ import {
   type Asked,
   type Channels,
   channelOf,
+  confirmsFrom,
   expectConfirm,
+  keysOf,
   takeAll,
   takeAsked,
   takeConfirmed,
@@ -36,8 +38,11 @@ export const dissector: Dissector<State> = {
   keyed: true,
   probe,
   open,
+  lost,
+  weight,
   read,
   end,
+  close: unfinished,
   bridge,
   summarize,
 }
@@ -95,6 +100,8 @@ export interface State {
   /** Key of the client's protocol header, until the server has answered it; -1: none. */
   greeting: number
   version: string
+  /** Keys of requests whose answers may have been lost: said with the next message. */
+  forgotten: number[]
 }
 
 function open(): State {
@@ -104,7 +111,31 @@ function open(): State {
     keys: 0,
     greeting: -1,
     version: '',
+    forgotten: [],
   }
+}
+
+/**
+ * What waits is not answered for certain any more. How many messages were published is known while nothing of the client
+ * was lost, and so is what later ones are confirmed by.
+ */
+function lost(state: State, from: Side): State {
+  const channels: Channels = new Map()
+  const forgotten = [...state.forgotten]
+  if (state.greeting >= 0) forgotten.push(state.greeting)
+  for (const [number, channel] of state.channels) {
+    forgotten.push(...keysOf(channel))
+    const { confirms } = channel
+    if (from === 'server' && confirms !== null) channelOf(channels, number).confirms = confirmsFrom(confirms.next)
+  }
+  const contents = { ...state.contents, [from]: new Map() }
+  return { ...state, channels, contents, greeting: -1, forgotten }
+}
+
+function weight({ contents }: State): number {
+  let bytes = 0
+  for (const side of [contents.client, contents.server]) for (const { kept } of side.values()) bytes += kept.length
+  return bytes
 }
 
 const METHOD = 1
@@ -130,6 +161,19 @@ const NOBODY = -1
 const LEAST_ERROR = 300
 
 function read(at: Cursor, ctx: Context<State>): Message | Message[] | null {
+  const told = readFrame(at, ctx)
+  const { state } = ctx
+  if (told === null || state.forgotten.length === 0) return told
+  const forgotten = state.forgotten.map(
+    (key): Message => ({ kind: 'response', key, body: null, error: { type: 'pair-not-found', msg: FORGOTTEN } }),
+  )
+  state.forgotten = []
+  return [...(Array.isArray(told) ? told : [told]), ...forgotten]
+}
+
+const FORGOTTEN = 'packets are missing: the answer may have been in them'
+
+function readFrame(at: Cursor, ctx: Context<State>): Message | Message[] | null {
   if (at.progress !== null) return readBody(at, ctx, at.progress as Frame)
   const type = at.u8()
   if (type === LETTER_A) return readGreeting(at, ctx)
@@ -194,7 +238,7 @@ function messagesOf(method: Method, body: Json, channel: number, ctx: Context<St
       state.channels.delete(channel)
       break
     case 'confirm select':
-      channelOf(state.channels, channel).confirms ??= { next: 1, waiting: new Map(), bytes: 0 }
+      channelOf(state.channels, channel).confirms ??= confirmsFrom(1)
       break
     case 'basic ack':
     case 'basic nack':
@@ -323,7 +367,7 @@ function readContentHeader(at: Cursor, ctx: Context<State>, channel: number, siz
   content.size += size
   content.body.properties = properties
   if (bodySize > 0) return null
-  return finish(content, channel, ctx)
+  return finish(content, channel, ctx.from, ctx)
 }
 
 function startBody(ctx: Context<State>, channel: number, size: number): Frame {
@@ -353,7 +397,7 @@ function readBody(at: Cursor, ctx: Context<State>, frame: Frame): Message | null
   if (content === null) return null
   if (isAllHere) {
     content.size += taken + AROUND
-    return finish(content, frame.channel, ctx, at.bytes, start, start + Math.min(taken, ctx.keep))
+    return finish(content, frame.channel, ctx.from, ctx, at.bytes, start, start + Math.min(taken, ctx.keep))
   }
   content.size += AROUND
   if (content.received < content.bodySize!) {
@@ -361,7 +405,7 @@ function readBody(at: Cursor, ctx: Context<State>, frame: Frame): Message | null
     ctx.state.contents[ctx.from].set(frame.channel, content)
     return null
   }
-  return finish(content, frame.channel, ctx)
+  return finish(content, frame.channel, ctx.from, ctx)
 }
 
 /** What may be kept of one body: what is wanted, unless many are under way at once. */
@@ -374,16 +418,17 @@ function share({ state, from, keep }: Context<State>): number {
 function finish(
   content: Content,
   channel: number,
+  from: Side,
   ctx: Context<State>,
   bytes = content.kept,
   start = 0,
   end = content.keptLength,
 ): Message {
-  const { state, from } = ctx
+  const { state } = ctx
   const { body, since, size, missing } = content
   if (state.contents[from].get(channel) === content) state.contents[from].delete(channel)
   writeBody(content, bytes, start, end, ctx.keep > 0)
-  const message = contentMessage(body, channel, size, ctx)
+  const message = contentMessage(body, channel, size, from, state)
   message.since = since
   message.size = size
   if (content.fault !== null) message.error = dissection(content.fault)
@@ -391,7 +436,7 @@ function finish(
   return message
 }
 
-function contentMessage(body: Json, channel: number, size: number, { state, from }: Context<State>): Message {
+function contentMessage(body: Json, channel: number, size: number, from: Side, state: State): Message {
   const known = state.channels.get(channel)
   if (body.method === 'basic get-ok') return answerTo(takeAsked(known, 'client', findMethod(60, 71)!), body, 'client')
   if (from === 'server') return { kind: 'event', body }
@@ -405,8 +450,22 @@ function contentMessage(body: Json, channel: number, size: number, { state, from
 function end(at: Cursor, ctx: Context<State>, why: Ending): Message | null {
   const frame = at.progress as Frame | null
   if (frame === null || frame.content === null) return null
-  const { content, channel } = frame
-  const message = finish(content, channel, ctx)
+  return cutShort(frame.content, frame.channel, ctx.from, ctx, why)
+}
+
+/** Contents that were to go on with a next frame. */
+function unfinished(ctx: Context<State>, why: Ending): Message[] {
+  const { contents } = ctx.state
+  const begun = (['client', 'server'] as const).flatMap(from =>
+    [...contents[from]]
+      .filter(([, { bodySize }]) => bodySize !== null)
+      .map(([channel, one]) => ({ from, channel, one })),
+  )
+  return begun.map(({ from, channel, one }) => cutShort(one, channel, from, ctx, why))
+}
+
+function cutShort(content: Content, channel: number, from: Side, ctx: Context<State>, why: Ending): Message {
+  const message = finish(content, channel, from, ctx)
   const part = `after ${content.received} of ${content.bodySize} bytes of the body`
   message.error =
     why === 'closed' || why === 'reset'

@@ -147,7 +147,9 @@ describe('mqtt', () => {
       const talk = new Talk(4)
       talk.say('client', Buffer.from('3207' + '0003612f62' + '0001', 'hex'))
       talk.state = dissector.lost!(talk.state, 'server')
-      assert.equal(talk.say('server', Buffer.from('40020001', 'hex'))[0]!.key, -1)
+      const [orphan, forgotten] = talk.say('server', Buffer.from('40020001', 'hex'))
+      assert.equal(orphan!.key, -1)
+      assert.deepEqual([forgotten!.body, forgotten!.error?.type], [null, 'pair-not-found'])
     })
 
     it('of an exchange of AUTH come in turns, and the last is that of CONNECT, too', () => {

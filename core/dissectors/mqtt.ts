@@ -30,6 +30,7 @@ export const dissector: Dissector<State> = {
   probe,
   open,
   lost,
+  weight,
   read,
   end,
   bridge: (length, progress) => (progress as Publication).bridge(length),
@@ -101,6 +102,8 @@ export interface State {
   /** For items; empty where not known. */
   version: string
   waiting: Waiting
+  /** Keys of requests whose answers may have been lost: said with the next message. */
+  forgotten: number[]
   /** What topic aliases of each side stand for. */
   aliases: Record<Side, { topics: Map<number, Words>; bytes: number }>
 }
@@ -160,18 +163,41 @@ function open(): State {
     level: 0,
     version: '',
     waiting: { sizes: new Map(), bytes: 0 },
+    forgotten: [],
     aliases: { client: { topics: new Map(), bytes: 0 }, server: { topics: new Map(), bytes: 0 } },
   }
 }
 
 /** The version stays. Which identifiers are in use, and what the other side's aliases stand for, is not known any more. */
-function lost({ level, version, aliases }: State, from: Side): State {
-  const state = open()
-  const other = from === 'client' ? 'server' : 'client'
-  return { ...state, level, version, aliases: { ...state.aliases, [other]: aliases[other] } }
+function lost({ level, version, waiting, forgotten, aliases }: State, from: Side): State {
+  return {
+    ...open(),
+    level,
+    version,
+    forgotten: [...forgotten, ...waiting.sizes.keys()],
+    aliases: { ...aliases, [from]: { topics: new Map(), bytes: 0 } },
+  }
+}
+
+function weight({ aliases }: State): number {
+  return aliases.client.bytes + aliases.server.bytes
 }
 
 function read(at: Cursor, ctx: Context<State>): Message | Message[] | null {
+  const told = readPacket(at, ctx)
+  const { state } = ctx
+  if (told === null || state.forgotten.length === 0) return told
+  // An identifier that is in use again is that of a newer request.
+  const forgotten = state.forgotten
+    .filter(key => !state.waiting.sizes.has(key))
+    .map((key): Message => ({ kind: 'response', key, body: null, error: { type: 'pair-not-found', msg: FORGOTTEN } }))
+  state.forgotten = []
+  return [...(Array.isArray(told) ? told : [told]), ...forgotten]
+}
+
+const FORGOTTEN = 'packets are missing: the answer may have been in them'
+
+function readPacket(at: Cursor, ctx: Context<State>): Message | Message[] | null {
   if (at.progress !== null) return readOn(at, ctx, at.progress as Publication)
   const start = at.position
   const first = at.u8()

@@ -43,6 +43,17 @@ export function channelOf(channels: Channels, number: number): Channel {
   return channel
 }
 
+export function confirmsFrom(next: number): Confirms {
+  return { next, waiting: new Map(), bytes: 0 }
+}
+
+/** Of all that waits there, on both sides. */
+export function keysOf({ client, server, confirms }: Channel): number[] {
+  const keys = [...client, ...server].flatMap(({ key }) => (key === null ? [] : [key]))
+  if (confirms !== null) for (const { key } of confirms.waiting.values()) keys.push(key)
+  return keys
+}
+
 /** The first of what `asker` asked that this may answer; it waits no longer. */
 export function takeAsked(channel: Channel | undefined, asker: Side, answer: Method): Asked | undefined {
   const asked = channel?.[asker]
