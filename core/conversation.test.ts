@@ -5,6 +5,7 @@ import type { Context, Dissector, Face, Message, Moment } from './dissector.ts'
 import type { Json } from './item.ts'
 import type { Packet } from './packet.ts'
 import { MAX_WAITING } from './pairing.ts'
+import { Pipeline } from './pipeline.ts'
 import { dissect, generator, only } from './testing/golden.ts'
 import { ACK, CLIENT, Dialogue, FIN, packetOf, RST, SERVER, udp } from './testing/packets.ts'
 
@@ -703,6 +704,106 @@ describe('messages that travel within others', () => {
   function asGuest(message: Message): Message {
     return (message.body as Json).say.startsWith('guest', 1) ? { ...message, as: GUEST } : message
   }
+})
+
+describe('a protocol that keeps messages in its state', () => {
+  interface Kept {
+    words: string[]
+    moment: Moment | null
+    lost: string[]
+  }
+
+  /**
+   * Beside the keyed lines: &words stay in the state until its end, 0words says that no answer will come, @words is an
+   * answer that ended when the last words came to stay, #words an answer behind which `second` answers once more.
+   */
+  const KEEPER: Dissector<Kept> = {
+    ...(KEYED as unknown as Dissector<Kept>),
+    open: () => ({ words: [], moment: null, lost: [] }),
+    lost: (state, from) => ({ ...state, lost: [...state.lost, from] }),
+    weight: ({ words }) => words.join('').length,
+    close: ({ state }, why) => {
+      const told = state.words.map(say => `${say} ${why} ${state.lost.join()}`.trim())
+      state.words = []
+      return told.map((say): Message => ({ kind: 'event', body: { say } }))
+    },
+    read(at, ctx) {
+      const { position } = at
+      const line = at.text(at.lineEnd(1_000_000) + 1 - position).trimEnd()
+      const answer: Message = { kind: 'response', body: { say: line }, key: line[1]! }
+      switch (line[0]) {
+        case '&':
+          ctx.state.words.push(line)
+          ctx.state.moment = ctx.moment
+          return null
+        case '0':
+          return { ...answer, body: null, failed: true, error: { type: 'connection', msg: line } }
+        case '@':
+          return { ...answer, until: ctx.state.moment! }
+        case '#':
+          return { ...answer, becomes: 'second', again: 'z' }
+      }
+      at.position = position
+      return KEYED.read(at, ctx as never)
+    },
+  }
+  const SECOND: Dissector<State> = { ...KEYED, name: 'second', probe: () => false }
+  const tell = (d: Dialogue, lost: readonly Packet[] = []) => read(d, [KEEPER, SECOND] as never, lost).items.map(line)
+
+  it('says at the end what it still holds, before those who wait hear that it is over', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n&x\n')
+    assert.deepEqual(tell(d), ['&x capture-ended', '?a null pair-not-found'])
+  })
+
+  it('is told whose bytes were lost, and keeps the rest', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n&x\n')
+    d.tell('&y\n')
+    const lost = d.tell('!b\n')
+    d.tell('!a\n')
+    d.ask('?c\n')
+    d.tell('!c\n')
+    assert.deepEqual(tell(d, [lost]), ['?a !a', '?c !c', '&x capture-ended server', '&y capture-ended server'])
+  })
+
+  it('counts what it keeps among what is held', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    const bytes = (words: string) => {
+      const settings = { protocols: only(KEEPER), worker: 'test', node: null, keepBodies: 0 }
+      const pipeline = new Pipeline(settings, () => {})
+      for (const packet of [...d.packets, d.ask(words)]) pipeline.packet(packet)
+      d.packets.pop()
+      d.client.next -= words.length
+      return pipeline.held
+    }
+    assert.equal(bytes('&1234567\n') - bytes('&\n'), 7)
+  })
+
+  it('may know that no answer will come', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n?b\n')
+    d.tell('0a\n0x\n!b\n')
+    assert.deepEqual(tell(d), ['?a null failed connection', '?b !b'])
+  })
+
+  it('may tell an answer later than it ended', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.tell('&ended\n')
+    d.wait(100)
+    d.tell('@a\n')
+    const [item] = read(d, [KEEPER] as never).items
+    assert.equal(item!.elapsedTime, 1)
+  })
+
+  it('may hand the request on that another protocol answers once more', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.tell('#a\n!z\n')
+    assert.deepEqual(tell(d), ['?a #a', '?a !z'])
+  })
 })
 
 it('passes over what is encrypted from the next byte on, by that cause', () => {

@@ -183,6 +183,23 @@ describe('grpc', () => {
     assert.equal(call.error!.type, 'dissection')
   })
 
+  it('tells nothing of a message that was lost in the middle as that of the next', () => {
+    const dialogue = new Dialogue().open()
+    dialogue.ask(Buffer.concat([PREFACE, SETTINGS, headers(1, block(CALL), 'more')]))
+    const long = message(Buffer.alloc(3000, 97))
+    dialogue.ask(data(1, long.subarray(0, 1000), 'more'))
+    const lost = dialogue.ask(data(1, long.subarray(1000), 'more'))
+    for (const text of ['next', 'last']) dialogue.ask(data(1, message(text), 'more'))
+    dialogue.tell(SETTINGS)
+    dialogue.ask(data(1, ''))
+    const packets = dialogue.packets.filter(packet => packet !== lost)
+    const events = dissect(packets, protocols, 1 << 20).items.filter(({ event }) => event !== null)
+    assert.deepEqual(
+      events.map(({ event }) => event!.content.text),
+      ['next', 'last'],
+    )
+  })
+
   it('is summarised by its path and status', () => {
     const [item] = talk(ask(), Buffer.concat([headers(1, BEGUN, 'more'), headers(1, DONE)]))
     assert.deepEqual(face.summarize(item!.request, item!.response, null), {

@@ -42,7 +42,7 @@ export function feed(
         flow.streams = true
         made.push(messageEvent(ctx, stream, part, flow))
       }
-      if (flow.count > 0) part.clear()
+      part.clear()
       flow.since = ctx.moment
       flow.damaged = false
       flow.length = 0

@@ -37,6 +37,10 @@ export interface GrpcFields {
 
 const OPEN = constant('{')
 const METHOD = constant('"method":')
+/** The usual ones. */
+const METHODS: ReadonlyMap<string, Uint8Array> = new Map(
+  ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'OPTIONS', 'PATCH', 'CONNECT'].map(name => [name, constant(`"${name}"`)]),
+)
 const URL = constant('"url":')
 const VERSION = constant('"httpVersion":"HTTP/2.0","streamId":')
 const STATUS = constant('"status":')
@@ -55,7 +59,9 @@ export function writeRequestHead(out: JsonWriter, fields: readonly Field[], stre
   out.raw(OPEN)
   if (head.method !== '') {
     out.raw(METHOD)
-    out.value(head.method)
+    const known = METHODS.get(head.method)
+    if (known === undefined) out.value(head.method)
+    else out.raw(known)
     out.byte(COMMA)
   }
   writePath(out, fields, head)
