@@ -7,7 +7,7 @@ import { writeNoText, writeText } from '../http/body.ts'
 import type { Stream } from '../http2/exchange.ts'
 import { isMessages } from '../http2/frames.ts'
 import type { Part } from '../http2/part.ts'
-import { decodeMessage, type MessageFlow, newFlow, PREFIX } from './messages.ts'
+import { type MessageFlow, newFlow, PREFIX, writeMessage } from './messages.ts'
 import { readProtobuf } from './protobuf.ts'
 import { percentDecoded, splitPath, statusName } from './status.ts'
 
@@ -128,6 +128,7 @@ const MESSAGE_TEXT = constant(',"grpcMessage":')
 const DETAILS = constant(',"grpcDetails":')
 const COUNT = constant(',"messageCount":')
 const MESSAGE = constant(',"message":')
+const PATH = constant(',"path":')
 const NULL = constant('null')
 const DONE = constant(',"grpcStatus":0,"grpcStatusName":"OK","grpcMessage":""')
 
@@ -198,11 +199,11 @@ function writeMessages(ctx: Context, stream: Stream, part: Part, b: Uint8Array, 
     out.raw(NULL)
     return
   }
-  const { content, message } = decoded(ctx, stream, part, b.subarray(start + PREFIX, start + PREFIX + flow.length))
-  // Its coding may be among the headers that are missing.
-  if (content === null && part.lacks) return
+  const begin = out.length
   out.raw(MESSAGE)
-  out.value(message)
+  const content = writeDecoded(ctx, stream, part, b.subarray(start + PREFIX, start + PREFIX + flow.length))
+  // Its coding may be among the headers that are missing.
+  if (content === null && part.lacks) out.length = begin
 }
 
 function messageEvent(ctx: Context, stream: Stream, part: Part, flow: MessageFlow): Message {
@@ -210,21 +211,21 @@ function messageEvent(ctx: Context, stream: Stream, part: Part, flow: MessageFlo
   const { content } = part
   const whole = !flow.damaged && content.length >= PREFIX + flow.length
   const bytes = content.subarray(PREFIX)
-  const { message, content: plain } = whole ? decoded(ctx, stream, part, bytes) : { message: null, content: null }
-  const shown = plain ?? bytes
   const from = out.length
-  const { service, rpc } = splitPath(stream.path)
-  const known = stream.path === '' ? {} : { path: stream.path, service, rpc }
-  out.value({
-    type: 'message',
-    direction: part.direction,
-    ...(!flow.incomplete && { index: flow.count - 1 }),
-    streamId: stream.id,
-    ...known,
-    compressed: flow.compressed,
-    message,
-  })
-  out.length--
+  out.ascii(`{"type":"message","direction":"${part.direction}",`)
+  if (!flow.incomplete) out.ascii(`"index":${flow.count - 1},`)
+  out.ascii(`"streamId":${stream.id}`)
+  if (stream.path !== '') {
+    out.raw(PATH)
+    out.value(stream.path)
+    out.raw(callText(stream.path))
+  }
+  out.ascii(`,"compressed":${flow.compressed}`)
+  out.raw(MESSAGE)
+  let plain: Uint8Array | null = null
+  if (whole) plain = writeDecoded(ctx, stream, part, bytes)
+  else out.raw(NULL)
+  const shown = plain ?? bytes
   out.ascii(`,"content":{"size":${whole ? shown.length : flow.length},`)
   const span = ctx.keep > 0 && !flow.damaged ? writeText(out, shown, 0, shown.length, !whole) : null
   if (span === null) writeNoText(out)
@@ -239,20 +240,12 @@ function messageEvent(ctx: Context, stream: Stream, part: Part, flow: MessageFlo
   return event
 }
 
-function decoded(ctx: Context, stream: Stream, part: Part, bytes: Uint8Array): ReturnType<typeof decodeMessage> {
-  const { describe } = ctx
+function writeDecoded(ctx: Context, stream: Stream, part: Part, bytes: Uint8Array): Uint8Array | null {
+  const { describe, out } = ctx
   const { path } = stream
-  return decodeMessage(
-    bytes,
-    part.flow!.compressed,
-    part.said.encoding,
-    part.head?.type ?? null,
-    describe === null || path === '' ? nobody : content => describe(path, part.direction, content),
-  )
-}
-
-function nobody(): null {
-  return null
+  const named =
+    describe === null || path === '' ? null : (content: Uint8Array) => describe(path, part.direction, content)
+  return writeMessage(out, bytes, part.flow!.compressed, part.said.encoding, part.head?.type ?? null, named)
 }
 
 /** google.rpc.Status in base64 without padding. */

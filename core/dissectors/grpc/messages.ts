@@ -5,8 +5,9 @@
  */
 import type { Moment } from '../../dissector.ts'
 import type { JsonValue } from '../../item.ts'
+import type { JsonWriter } from '../../json-writer.ts'
 import { decode } from '../http/body.ts'
-import { readProtobuf } from './protobuf.ts'
+import { readProtobuf, writeProtobuf } from './protobuf.ts'
 
 export const PREFIX = 5
 
@@ -45,29 +46,30 @@ export function newFlow(since: Moment): MessageFlow {
   }
 }
 
-/** A message that was read: its bytes without compression, and what they mean. */
-export interface Decoded {
-  /** null: the coding is not known, or what was kept is not all. */
-  content: Uint8Array | null
-  /** Fields by name or by number; null where they cannot be read. */
-  message: JsonValue
-}
-
 /** With the names of its description, where somebody has one; null where nobody has. */
 export type Describe = (content: Uint8Array) => JsonValue
 
-/** `b` are the bytes behind the prefix. */
-export function decodeMessage(
+/**
+ * Writes what a message means: `b` are the bytes behind the prefix. Returns them without compression; null, and `null` is
+ * written, where the coding is not known.
+ */
+export function writeMessage(
+  out: JsonWriter,
   b: Uint8Array,
   compressed: boolean,
   encoding: string | null,
   type: string | null,
-  describe: Describe,
-): Decoded {
+  describe: Describe | null,
+): Uint8Array | null {
   const content = compressed ? decompress(b, encoding) : b
-  if (content === null) return { content: null, message: null }
-  if (type?.includes('+json')) return { content, message: parseJson(content) }
-  return { content, message: describe(content) ?? readProtobuf(content, 0, content.length) }
+  if (content === null) out.value(null)
+  else if (type?.includes('+json')) out.value(parseJson(content))
+  else {
+    const described = describe === null ? null : describe(content)
+    if (described !== null) out.value(described)
+    else if (!writeProtobuf(out, content, 0, content.length)) out.value(readProtobuf(content, 0, content.length))
+  }
+  return content
 }
 
 function decompress(b: Uint8Array, encoding: string | null): Uint8Array | null {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { readProtobuf } from './protobuf.ts'
+import { JsonWriter } from '../../json-writer.ts'
+import { generator } from '../../testing/golden.ts'
+import { readProtobuf, writeProtobuf } from './protobuf.ts'
 
 const MESSAGES: [what: string, hex: string, expected: unknown][] = [
   ['a number', '089601', { 1: 150 }],
@@ -36,6 +38,24 @@ describe('protobuf without a description', () => {
   for (const [what, hex, expected] of MESSAGES)
     it(`reads ${what}`, () => assert.deepEqual(read(Buffer.from(hex, 'hex')), expected))
   for (const [what, hex] of NONE) it(`refuses ${what}`, () => assert.equal(read(Buffer.from(hex, 'hex')), null))
+
+  it('writes without objects what it reads with them, or nothing', () => {
+    const written = (bytes: Uint8Array) => {
+      const out = new JsonWriter(8)
+      if (writeProtobuf(out, bytes, 0, bytes.length)) return JSON.parse(out.bytes.toString('utf8', 0, out.length))
+      assert.equal(out.length, 0)
+      return 'nothing'
+    }
+    for (const hex of ['', '089601', '120774657374696e67', '1a03089601'])
+      assert.notEqual(written(Buffer.from(hex, 'hex')), 'nothing')
+    const random = generator(1)
+    const likely = [8, 10, 16, 18, 26, 1, 2, 3, 65, 97, 0x80, 0xff]
+    for (let round = 0; round < 50_000; round++) {
+      const bytes = Uint8Array.from({ length: random() % 14 }, () => likely[random() % likely.length]!)
+      const found = written(bytes)
+      if (found !== 'nothing') assert.deepEqual(found, JSON.parse(JSON.stringify(read(bytes))))
+    }
+  })
 
   it('ends in messages within messages, however many', () => {
     let nested = Buffer.from([0x0a, 0x00])

@@ -9,6 +9,7 @@
 import { isUtf8 } from 'node:buffer'
 import { utf8 } from '../../cursor.ts'
 import type { Json, JsonValue } from '../../item.ts'
+import type { JsonWriter } from '../../json-writer.ts'
 
 /** As deep as the usual libraries go. */
 const MAX_DEPTH = 100
@@ -23,6 +24,66 @@ export function readProtobuf(b: Uint8Array, start: number, end: number): Json | 
   const reading: Reading = { bytes: b, position: start, fields: 0, tried: 0 }
   const message = readFields(reading, end, 0, 0)
   return message === null || reading.position !== end ? null : message
+}
+
+/**
+ * Writes what `readProtobuf` reads, without objects: most messages repeat no field. Nothing and false where one is
+ * repeated, or these bytes are no message.
+ */
+export function writeProtobuf(out: JsonWriter, b: Uint8Array, start: number, end: number): boolean {
+  const begin = out.length
+  const reading: Reading = { bytes: b, position: start, fields: 0, tried: 0 }
+  if (writeFields(out, reading, end, 0)) return true
+  out.length = begin
+  return false
+}
+
+function writeFields(out: JsonWriter, reading: Reading, end: number, depth: number): boolean {
+  if (depth > MAX_DEPTH) return false
+  let seen = 0
+  out.byte(OPEN)
+  while (reading.position < end) {
+    const tag = varint(reading, end)
+    if (typeof tag !== 'number' || tag >= MOST_TAG || ++reading.fields > MAX_FIELDS) return false
+    const number = tag >>> 3
+    if (number === 0 || (seen & (1 << number)) !== 0) return false
+    if (seen !== 0) out.byte(COMMA)
+    seen |= 1 << number
+    out.byte(QUOTE)
+    out.integer(number)
+    out.byte(QUOTE)
+    out.byte(COLON)
+    if (!writeValue(out, reading, end, tag & 7, depth)) return false
+  }
+  out.byte(CLOSE)
+  return true
+}
+
+/** Fields of larger numbers, groups and numbers with a point are rarer: those go by way of objects. */
+const MOST_TAG = 32 << 3
+const OPEN = 123
+const CLOSE = 125
+const COMMA = 44
+const COLON = 58
+const QUOTE = 34
+
+function writeValue(out: JsonWriter, reading: Reading, end: number, type: number, depth: number): boolean {
+  const value = varint(reading, end)
+  if (type === 0 && typeof value === 'number') {
+    out.integer(value)
+    return true
+  }
+  if (type !== 2 || typeof value !== 'number' || value > end - reading.position) return false
+  const start = reading.position
+  const last = start + value
+  const kind = textKind(reading.bytes, start, last)
+  if (kind === 'plain') {
+    out.string(reading.bytes, start, last)
+    reading.position = last
+    return true
+  }
+  // What may be several things is for the reader that can go back.
+  return kind === 'none' && writeFields(out, reading, last, depth + 1) && reading.position === last
 }
 
 interface Reading {
