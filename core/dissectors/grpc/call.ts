@@ -11,7 +11,10 @@ import { type MessageFlow, newFlow, PREFIX, writeMessage } from './messages.ts'
 import { readProtobuf } from './protobuf.ts'
 import { percentDecoded, splitPath, statusName } from './status.ts'
 
-/** More of a direction's DATA; `first`: a frame begins. From the second message on each one becomes an event. */
+/**
+ * More of a direction's DATA; `first`: a frame begins. `limit` bytes of a message are kept at most. From the second message
+ * on each one becomes an event.
+ */
 export function feed(
   ctx: Context,
   stream: Stream,
@@ -20,6 +23,7 @@ export function feed(
   start: number,
   end: number,
   first: boolean,
+  limit: number,
   made: Message[],
 ): void {
   const flow = flowOf(ctx, part)
@@ -52,18 +56,18 @@ export function feed(
       flow.length = readLength(b, p + 1)
       flow.prefixed = PREFIX
       flow.remaining = flow.length
-      part.keep(b, p, p + PREFIX, ctx.keep, ctx)
+      part.keep(b, p, p + PREFIX, limit, ctx)
       p += PREFIX
     } else if (flow.prefixed < PREFIX) {
       if (flow.prefixed === 0) flow.compressed = b[p] === 1
       else flow.length = flow.length * 256 + b[p]!
-      part.keep(b, p, p + 1, ctx.keep, ctx)
+      part.keep(b, p, p + 1, limit, ctx)
       p++
       if (++flow.prefixed < PREFIX) continue
       flow.remaining = flow.length
     } else {
       const size = Math.min(flow.remaining, end - p)
-      part.keep(b, p, p + size, ctx.keep, ctx)
+      part.keep(b, p, p + size, limit, ctx)
       flow.remaining -= size
       p += size
     }

@@ -23,8 +23,6 @@ export interface State {
   reset: Set<number>
   /** Listening began late, or bytes were lost: frames may belong to streams whose beginning was not seen. */
   late: boolean
-  /** gRPC was spoken here. */
-  grpc: boolean
   /** Memory that the parts of messages take. */
   kept: number
   /** Streams whose response waits for a request that may have ended unseen. */
@@ -57,7 +55,6 @@ export class Stream {
   response: Part | null = null
   /** The request was handed over. */
   asked = false
-  method = ''
   path = ''
   /** undefined: not decided yet. */
   grpc: boolean | undefined = undefined
@@ -94,7 +91,6 @@ export function newState(where: 'beginning' | 'middle'): State {
     streams: new Map(),
     reset: new Set(),
     late: where === 'middle',
-    grpc: false,
     kept: 0,
     stuck: false,
   }
@@ -144,7 +140,7 @@ function requestHeaders(
   fields: Field[],
   made: Message[],
 ): void {
-  const { state, out } = ctx
+  const { out } = ctx
   if (stream.asked) return
   const begun = stream.request
   if (begun !== null && (begun.head !== null || !hasPseudoFields(fields))) {
@@ -161,10 +157,9 @@ function requestHeaders(
   const head = writeRequestHead(out, fields, stream.id, block.promised === 0 ? 0 : block.stream)
   part.head = head
   part.said = head.grpc
-  stream.method = head.method
   stream.path = head.path
   stream.timeout = milliseconds(head.grpc.timeout)
-  decideGrpc(state, stream, head)
+  decideGrpc(stream, head)
   const isTunnel = head.method === 'CONNECT'
   if (block.endStream || block.promised !== 0 || isTunnel) {
     part.ended = true
@@ -183,7 +178,7 @@ function responseHeaders(
   fields: Field[],
   made: Message[],
 ): void {
-  const { state, out } = ctx
+  const { out } = ctx
   const { tunnel } = stream
   if (tunnel?.isOpen) {
     if (block.endStream) endTunnel(ctx, stream, tunnel, made)
@@ -215,7 +210,7 @@ function responseHeaders(
   part.head = head
   part.said = head.grpc
   if (head.grpc.status !== null) stream.grpc ??= true
-  decideGrpc(state, stream, head)
+  decideGrpc(stream, head)
   if (tunnel !== null && head.status >= 200 && head.status < 300) {
     part.ended = true
     made.push(responseMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
@@ -270,11 +265,10 @@ function keepHead(ctx: Context<State>, part: Part, from: number): void {
   account(ctx.state, part)
 }
 
-function decideGrpc(state: State, stream: Stream, head: Head): void {
+function decideGrpc(stream: Stream, head: Head): void {
   if (head.type !== null) {
     const found = /^application\/grpc(?!-web)/i.test(head.type)
     stream.grpc = stream.grpc === true || found
-    if (found) state.grpc = true
   } else if (!head.incomplete) stream.grpc ??= false
 }
 
@@ -323,7 +317,7 @@ export function needsWhole({ grpc }: Stream, part: Part): boolean {
   return grpc === undefined || (grpc && (part.flow === null ? part.doubtful : part.flow.astray))
 }
 
-/** `b[start..end)` is the beginning of a frame's data, or more of it; `first` and `last` say which. */
+/** `b[start..end)` is the beginning of a frame's data (`first`), or more of it. */
 export function data(
   ctx: Context<State>,
   stream: Stream,
@@ -334,11 +328,8 @@ export function data(
   first: boolean,
   made: Message[],
 ): void {
-  if (stream.grpc === undefined && end > start) {
-    stream.grpc = isMessages(b, start, end)
-    if (stream.grpc) ctx.state.grpc = true
-  }
-  if (stream.grpc === true) feed(ctx, stream, part, b, start, end, first, made)
+  if (stream.grpc === undefined && end > start) stream.grpc = isMessages(b, start, end)
+  if (stream.grpc === true) feed(ctx, stream, part, b, start, end, first, limitOf(ctx), made)
   else part.append(b, start, end, limitOf(ctx), ctx)
   account(ctx.state, part)
 }
