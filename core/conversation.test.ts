@@ -815,6 +815,21 @@ it('passes over what is encrypted from the next byte on, by that cause', () => {
   assert.deepEqual([...tally.skipped], [['encrypted', 8]])
 })
 
+it('reads a protocol that begins within what nobody knows, if it says with which two bytes', () => {
+  const d = new Dialogue().open()
+  d.ask('HELLO\n')
+  d.tell('GO ON\n')
+  d.ask('?other\n')
+  d.ask('?a\n')
+  d.tell('!a\n')
+  d.ask('?b\n')
+  assert.deepEqual(said(d, [LINES]), [])
+  const opening = [63, 97] as const
+  assert.deepEqual(said(d, [{ ...LINES, opening }]), ['?a !a', '?b null pair-not-found'])
+  const { tally } = read(d, [{ ...LINES, opening }] as never)
+  assert.deepEqual([...tally.skipped], [['unknown protocol', 6 + 6 + 7]])
+})
+
 it('passes over what it held of the other side, and makes no item of a message that is nothing', () => {
   const d = new Dialogue().open()
   d.ask('?half a line')

@@ -58,6 +58,8 @@ export interface Quote {
 
 export class Conversation implements Reader {
   private readonly dissectors: readonly Dissector[]
+  /** Those that may begin within what nobody knows. */
+  private readonly interrupting: readonly Dissector[]
   private readonly refining: Refining
   private readonly writer: ItemWriter
   private readonly tally: Tally
@@ -84,6 +86,9 @@ export class Conversation implements Reader {
     describe: Describe | null = null,
   ) {
     this.dissectors = dissectors
+    this.interrupting = dissectors.filter(
+      ({ opening, transports }) => opening !== undefined && transports.includes('tcp'),
+    )
     this.refining = refining
     this.writer = writer
     this.tally = tally
@@ -127,6 +132,8 @@ export class Conversation implements Reader {
     ack: number,
   ): void {
     half.spoke = true
+    if (c.dissector === null && (c.unknown || half.held !== null) && !half.ended)
+      this.recognise(c, half, bytes, start, end)
     if (c.unknown || half.ended) {
       this.tally.skip(c.unknown ? c.passedOver : 'behind the end', end - start)
       return
@@ -974,6 +981,31 @@ export class Conversation implements Reader {
     if (open && end - start < MAX_PROBED) return 'more'
     this.reject(c, half)
     return 'no'
+  }
+
+  /** In a connection that nobody knows, or not for certain: does a protocol begin here that needs no other to do so? */
+  private recognise(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
+    if (c.passedOver !== 'unknown protocol' || (c.client !== null && c.client !== half)) return
+    const port = half === c.forth ? c.otherPort : c.port
+    for (const d of this.interrupting) {
+      if (bytes[start] !== d.opening![0] || bytes[start + 1] !== d.opening![1] || end - start < 2) continue
+      const hinted = d.ports.includes(port)
+      if (this.probe(c, d, 'client', port, hinted, bytes, start, end) !== 'yes') continue
+      c.unknown = false
+      c.dissector = d
+      c.hinted = hinted
+      c.client = half
+      c.malformed = 0
+      for (const one of [half, c.peer(half)]) {
+        this.drop(one, 'unknown protocol')
+        one.rejected = false
+        one.synced = true
+        one.exact = false
+        one.doubted = null
+      }
+      this.open(c, 'beginning')
+      return
+    }
   }
 
   /** Of an end whose role is not known: the end with the smaller port is more often the server. */

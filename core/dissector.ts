@@ -42,6 +42,11 @@ export interface Dissector<State = unknown> extends Face {
   /** Other names that messages lead here by (`Message.becomes`): `websocket`, as HTTP's Upgrade says. */
   aliases?: readonly string[]
   /**
+   * The two bytes that it begins with where it follows something that nobody knows (TLS behind any STARTTLS): `probe` is
+   * asked again at segments of the client that begin so.
+   */
+  opening?: readonly [number, number]
+  /**
    * Answers may overtake each other and are matched by `Message.key`. Without it answers come in the order of
    * their requests.
    */

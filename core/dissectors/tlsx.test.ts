@@ -149,6 +149,24 @@ describe('tlsx', () => {
       assert.equal(items[0]!.response!.alerts[0].description, 'unrecognized_name')
     })
 
+    it('is read where the capture has what the client says last before what the server said', () => {
+      const packets = readPackets(new URL('tls12-dhe.pcap', FIXTURES))
+      const known = dissect(packets, only(dissector), 0).items[0]!
+      // The client's last flight goes before the server's hello.
+      const [hello, last] = [13, 17]
+      const mixed = [
+        ...packets.slice(0, hello),
+        packets[last]!,
+        ...packets.slice(hello, last),
+        ...packets.slice(last + 1),
+      ]
+      const { items } = dissect(mixed, only(dissector), 0)
+      assert.deepEqual(
+        items.map(({ response }) => response),
+        [known.response],
+      )
+    })
+
     it('is not believed to be whole when its messages are longer than any', () => {
       const ctx = contextOf(dissector.open!())
       assert.throws(() => read(record(22, hex('01ffffff0303')), ctx), Malformed)

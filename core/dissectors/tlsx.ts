@@ -43,6 +43,8 @@ export const dissector: Dissector<Session> = {
   // The client's random number.
   keyed: true,
   aliases: ['tls'],
+  // A handshake in a record of SSL 3.0 or later.
+  opening: [22, 3],
   open: where => ({ handshake: null, clientEncrypts: false, late: where === 'middle' }),
   probe,
   read,
@@ -53,7 +55,7 @@ export const dissector: Dissector<Session> = {
 export interface Session {
   /** The one whose answer is awaited. */
   handshake: Handshake | null
-  clientEncrypts: boolean
+  clientEncrypts: Flight['encrypts']
   /** Something came before it that was not captured: perhaps a first hello. */
   late: boolean
 }
@@ -62,8 +64,8 @@ export interface Session {
 interface Flight {
   handshake: Handshake | null
   messages: Messages
-  /** It has announced that it encrypts from now on. */
-  encrypts: boolean
+  /** It has announced that it encrypts from now on; `perhaps`: or that means nothing, as in TLS 1.3. */
+  encrypts: boolean | 'perhaps'
 }
 
 const CHANGE_CIPHER_SPEC = 20
@@ -134,7 +136,7 @@ function readClient(at: Cursor, ctx: Context<Session>): Message | null {
   const { type, body } = readRecord(at)
   switch (type) {
     case HANDSHAKE:
-      if (!flight.encrypts) {
+      if (flight.encrypts === false || (flight.encrypts === 'perhaps' && body.peek() === CLIENT_HELLO)) {
         flight.messages.add(body)
         for (let message = flight.messages.next(); message !== null; message = flight.messages.next()) {
           if (message.type === CLIENT_HELLO) {
@@ -145,14 +147,12 @@ function readClient(at: Cursor, ctx: Context<Session>): Message | null {
       }
       break
     case CHANGE_CIPHER_SPEC:
-      // In TLS 1.3 it means nothing, and a second hello may follow it.
-      if (state.handshake?.hello != null) {
-        flight.encrypts = true
-        state.clientEncrypts = true
-      }
+      // In TLS 1.3 a second hello may follow it. Which version it is, the server's hello tells.
+      flight.encrypts = state.handshake?.hello != null || 'perhaps'
+      state.clientEncrypts = flight.encrypts
       break
     case ALERT:
-      if (!flight.encrypts && body.remaining === 2 && state.handshake !== null) {
+      if (flight.encrypts !== true && body.remaining === 2 && state.handshake !== null) {
         const level = body.u8()
         takeAlert(state.handshake, 'client', level, body.u8())
         if (level === FATAL) return { ...conclude(state.handshake, ctx, false), size: state.handshake.size }

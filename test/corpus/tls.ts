@@ -167,12 +167,11 @@ export const explanations: readonly Explanation[] = [
   { path: 'tls/own__renegotiation', count: 'tls.', why: `${KEYS}; the second handshake goes on within the first` },
   { path: 'tls/own__tls13_hrr', count: 'tls.', why: 'a HelloRetryRequest: two hellos of each side, one handshake' },
   { path: 'tls/zeek__tls_hrr', count: 'tls.', why: 'a HelloRetryRequest: two hellos of each side, one handshake' },
-  { path: 'tls/own__starttls_like', count: 'tls.', why: 'TLS begins behind a dialogue of lines that is no protocol' },
-  { path: 'tls/zeek__tls_xmpp-starttls', count: 'tls.', why: 'TLS begins within XMPP, which is not dissected' },
+  { path: 'tls/own__starttls', count: 'tls.', why: `${KEYS}; in TLS 1.3 certificates and alerts are encrypted` },
   {
     path: 'pcapng/pcpp__PcapExamples_pcapng-example',
-    count: 'tls.',
-    why: 'TLS begins within MySQL; tshark counts two certificates, which are one handshake',
+    count: 'tls.certificate',
+    why: 'certificates of both sides, which are one handshake',
   },
   { path: 'tls/suricata__tls-duplicate-hello', count: 'tls.client_hello', why: 'the same hello twice: one handshake' },
   {
