@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
-import { Cursor, Incomplete } from '../cursor.ts'
+import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Context, Message, Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { JsonWriter, Written } from '../json-writer.ts'
@@ -243,6 +243,28 @@ describe('kafka', () => {
       const { body } = piecewise(bytes, asked, 1 << 20)
       assert.equal(body.truncated, undefined)
       assert.equal(body.payload.responses[0].partitions[0].records.recordBatches[0].record[0].value, value)
+    })
+
+    it('that end with their connection are told of as far as they came', () => {
+      const ctx = serverContext(asked, 1 << 20)
+      const at = new Cursor(Uint8Array.from(bytes), 0, 50_000)
+      assert.equal(dissector.read(at, ctx), null)
+      const rest = new Cursor(at.bytes, at.position, at.position)
+      rest.progress = at.progress
+      const message = dissector.end!(rest, ctx, 'closed') as Message
+      assert.deepEqual(message.error, { type: 'dissection', msg: 'its end was not captured' })
+      assert.equal(bodyOf(message).payload.responses[0].topic, 't')
+      assert.equal(dissector.end!(new Cursor(at.bytes, 0, 5), ctx, 'closed'), null)
+    })
+
+    it('are nothing where not even their header came', () => {
+      const ctx = serverContext(asked, 1 << 20)
+      const at = new Cursor(Uint8Array.from(bytes), 0, 4)
+      assert.equal(dissector.read(at, ctx), null)
+      assert.equal(dissector.bridge!(bytes.length - 5, at.progress), true)
+      const last = new Cursor(at.bytes, bytes.length - 1, bytes.length)
+      last.progress = at.progress
+      assert.throws(() => dissector.read(last, ctx), Malformed)
     })
 
     it('survive that a part is missing', () => {

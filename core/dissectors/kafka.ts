@@ -31,6 +31,7 @@ export const dissector: Dissector<State> = {
   probe,
   open,
   read: (at, ctx) => (ctx.from === 'client' ? readClient(at, ctx) : readServer(at, ctx)),
+  end,
   bridge: (length, progress) => (progress as Gathering).miss(length),
   summarize,
 }
@@ -118,10 +119,27 @@ function gathering(size: number, ctx: Context<State>): Gathering {
 
 function gather(at: Cursor, ctx: Context<State>, message: Gathering): Message | null {
   if (!message.take(at)) return null
-  const kept = message.cursor()
-  const read = ctx.from === 'client' ? request(kept, message.size, ctx) : response(kept, message.size, ctx)
+  const read = gathered(at, ctx, message)
   if (message.broken) read.error ??= { type: 'dissection', msg: 'a part of it was not captured' }
   return read
+}
+
+/** Of a large message that ends with its connection there is what has come of it. */
+function end(at: Cursor, ctx: Context<State>): Message | null {
+  if (at.progress === null) return null
+  const message = at.progress as Gathering
+  message.take(at)
+  return { ...gathered(at, ctx, message), error: { type: 'dissection', msg: 'its end was not captured' } }
+}
+
+function gathered(at: Cursor, ctx: Context<State>, { size, kept }: Gathering): Message {
+  try {
+    return ctx.from === 'client' ? request(kept, size, ctx) : response(kept, size, ctx)
+  } catch (thrown) {
+    // Nothing more will come.
+    if (thrown === Incomplete) at.fail('the header of a message, found a part of it')
+    throw thrown
+  }
 }
 
 interface Header {

@@ -13,14 +13,14 @@ export class Gathering {
   broken = false
   private left: number
   private readonly keep: number
-  private kept: Buffer
+  private bytes: Buffer
   private count = 0
 
   constructor(size: number, keep: number) {
     this.size = size
     this.left = size
     this.keep = Math.min(size, keep)
-    this.kept = Buffer.allocUnsafeSlow(Math.min(this.keep, FIRST_ROOM))
+    this.bytes = Buffer.allocUnsafeSlow(Math.min(this.keep, FIRST_ROOM))
   }
 
   /** Takes what is at the cursor. False: there is more to come. */
@@ -28,14 +28,14 @@ export class Gathering {
     const size = Math.min(this.left, at.remaining)
     const wanted = this.broken ? 0 : Math.min(size, this.keep - this.count)
     if (wanted > 0) {
-      if (this.count + wanted > this.kept.length) this.grow(this.count + wanted)
-      this.kept.set(at.bytes.subarray(at.position, at.position + wanted), this.count)
+      if (this.count + wanted > this.bytes.length) this.grow(this.count + wanted)
+      this.bytes.set(at.bytes.subarray(at.position, at.position + wanted), this.count)
       this.count += wanted
     }
     at.skip(size)
     this.left -= size
     if (this.left === 0) return true
-    at.commit(this, this.kept.length)
+    at.commit(this, this.bytes.length)
     return false
   }
 
@@ -49,13 +49,13 @@ export class Gathering {
   }
 
   /** What was kept. In a part of a message running out is Incomplete. */
-  cursor(): Cursor {
-    return new Cursor(this.kept, 0, this.count, this.count === this.size)
+  get kept(): Cursor {
+    return new Cursor(this.bytes, 0, this.count, this.count === this.size)
   }
 
   private grow(needed: number): void {
-    const larger = Buffer.allocUnsafeSlow(Math.min(this.keep, Math.max(needed, this.kept.length * 2)))
-    this.kept.copy(larger, 0, 0, this.count)
-    this.kept = larger
+    const larger = Buffer.allocUnsafeSlow(Math.min(this.keep, Math.max(needed, this.bytes.length * 2)))
+    this.bytes.copy(larger, 0, 0, this.count)
+    this.bytes = larger
   }
 }
