@@ -36,6 +36,9 @@ export const dissector: Dissector<State> = {
   summarize,
 }
 
+/** What `records` within a payload are: `{ size, recordBatches, unread }`, of batches or of messages. */
+export type { BatchRecord, OldMessage, RecordBatch } from './kafka/record-set.ts'
+
 export interface RequestBody extends Json {
   /** Bytes behind the four that say so. */
   size: number

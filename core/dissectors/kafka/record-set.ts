@@ -34,14 +34,14 @@ export interface RecordBatch {
   producerEpoch: number
   baseSequence: number
   recordCount: number
-  record: Record[]
+  record: BatchRecord[]
   /** Records that are not shown: beyond what is kept, not captured, or not to be decompressed. */
   omitted?: number
   /** Why nothing is shown of a compressed batch. */
   unreadable?: string
 }
 
-export interface Record {
+export interface BatchRecord {
   attributes: number
   timestampDelta: number | string
   offsetDelta: number
