@@ -114,8 +114,23 @@ const GRAPHQL_TYPE = '"application/graphql'
 const RESPONSE_TYPE = '"application/graphql-response+json'
 const MULTIPART_TYPE = '"multipart/mixed'
 
-/** Fields of a request, of which it has one at least, as they stand within a JSON string. */
-const REQUEST_FIELDS = ['\\"query\\"', '\\"extensions\\"', '\\"documentId\\"', '\\"id\\"']
+/** As it stands within a JSON string. Those who send no document tell its name, and that in front. */
+const QUERY_FIELD = Buffer.from('\\"query\\"')
+const FIRST_FIELDS = ['extensions', 'documentId', 'id', 'operationName', 'variables'].map(name =>
+  Buffer.from(`\\"${name}\\"`),
+)
+
+function mayBeRequest({ bytes, bodyStart, bodyEnd }: Written): boolean {
+  const body = Buffer.from(bytes.buffer, bytes.byteOffset + bodyStart, bodyEnd - bodyStart)
+  // Behind a quote, a brace, and the bracket of a batch.
+  const first = body.indexOf(92)
+  return FIRST_FIELDS.some(name => startsWith(body, first, name)) || body.includes(QUERY_FIELD)
+}
+
+function startsWith(bytes: Uint8Array, start: number, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text[i]) return false
+  return true
+}
 
 /** In small letters, for media types are the same in any case. */
 function hasType(part: Written, type: string): boolean {
@@ -165,10 +180,7 @@ function askedInBody(part: Written): Asked | null {
   const size = part.bodyEnd - part.bodyStart
   if (size > MAX_BODY) return null
   if (hasType(part, JSON_TYPE)) {
-    if (!isObject(part)) return null
-    const { bytes, bodyStart } = part
-    const body = Buffer.from(bytes.buffer, bytes.byteOffset + bodyStart, size)
-    if (!REQUEST_FIELDS.some(field => body.includes(field))) return null
+    if (!isObject(part) || !mayBeRequest(part)) return null
     return askedIn(parse(bodyOf(part)))
   }
   if (!hasType(part, GRAPHQL_TYPE)) return null
@@ -232,7 +244,7 @@ const NO_REQUEST: GraphqlRequest = {
   batch: null,
 }
 
-/** RFC-less fields of those who send a document's name alone: `documentId` (GraphQL over HTTP), `id` (older servers). */
+/** A document's name alone is sent as `documentId`, or to older servers as `id`. */
 function single(value: Json): Asked | null {
   const { query, operationName, variables, extensions, documentId, id } = value
   if (!isTextOrNone(query) || !isTextOrNone(operationName) || !isRecordOrNone(variables) || !isRecordOrNone(extensions))
@@ -398,7 +410,7 @@ const FRAMES: Readonly<Record<Direction, Readonly<Record<string, 'operation' | '
 }
 
 const SUBPROTOCOLS: ReadonlySet<string> = new Set(['graphql-transport-ws', 'graphql-ws'])
-const TYPE_FIELD = '\\"type\\"'
+const TYPE_FIELD = Buffer.from('\\"type\\"')
 
 function refineFrame(request: Json | Written | null, response: Json | Written | null): Refinement | null {
   const direction = request === null ? 'response' : 'request'
