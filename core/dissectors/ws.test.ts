@@ -5,7 +5,7 @@ import { loadProtocols, type Protocols } from '../registry.ts'
 import { dissect, golden, readItems, readPackets } from '../testing/golden.ts'
 import { Dialogue } from '../testing/packets.ts'
 import { clientFrame, serverFrame } from '../testing/websocket.ts'
-import type { WebSocketMessage } from './ws.ts'
+import { dissector, type WebSocketMessage } from './ws.ts'
 
 const KEEP = 1 << 20
 
@@ -161,6 +161,15 @@ describe('ws', () => {
       const [item] = messages(readItems(open(headers).tellAll(serverFrame(deflated('x'), { rsv: 4 })), protocols))
       assert.deepEqual([item!.response!.encoding, item!.response!.compressed, item!.error], ['base64', true, null])
     })
+  })
+
+  it('shows in one line who says what', () => {
+    const line = (item: Item) => Object.values(dissector.summarize(item.request, item.response, item.event)).join(' ')
+    const d = open()
+    d.ask(clientFrame('hello'))
+    d.tell(serverFrame(Buffer.from([3, 232, 98, 121, 101]), { opcode: 8 }))
+    assert.deepEqual(messages(readItems(d.packets, protocols)).map(line), ['text → hello ', 'close ← bye 1000'])
+    assert.equal(line(messages(dissect(d.packets, protocols, 0).items)[0]!), 'text → 5 bytes ')
   })
 
   it('tells the subprotocol', () => {

@@ -71,11 +71,12 @@ export const dissector: Dissector<State> = {
   end,
   bridge: (length, progress) => bridge(length, progress as Pending),
   summarize: (request, response) => {
-    const message: Json | null = request ?? response
+    const { opcode, payload, payloadLength, code } = (request ?? response) as WebSocketMessage
     return {
-      method: message?.opcode ?? '',
-      summary: message?.reason ?? message?.payload ?? '',
-      status: message?.code === undefined ? '' : String(message.code),
+      method: opcode,
+      // Tables show who connected to whom, not who speaks.
+      summary: `${request === null ? '←' : '→'} ${payload ?? `${payloadLength} bytes`}`,
+      status: code == null ? '' : String(code),
     }
   },
 }
