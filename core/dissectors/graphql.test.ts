@@ -120,6 +120,13 @@ describe('graphql', () => {
       assert.equal(alone(post({ documentId: 'x' })).protocol.macro, 'http')
     })
 
+    it('goes down into answers within a limit', () => {
+      const nested = (depth: number) => `{"data":{"a":${'['.repeat(depth)}"]"${']'.repeat(depth)}}}`
+      const response = (depth: number) => exchange(post({ query: '{ a }' }), answer(nested(depth))).response!
+      assert.notEqual(response(400).graphql, undefined)
+      assert.equal(response(100_000).graphql, undefined)
+    })
+
     const OTHERS: readonly [what: string, request: string, response: string][] = [
       ['a search', post({ query: 'shoes', size: 10 }), answer({ hits: [] })],
       ['a search that answers with data', post({ query: 'shoes', size: 10 }), answer({ data: [1], total: 1 })],

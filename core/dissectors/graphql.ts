@@ -85,6 +85,8 @@ export const refiner: Refiner = {
 /** Larger bodies are not read: what they say would be in the item twice. */
 const MAX_BODY = 262_144
 const MAX_BATCH = 100
+/** Objects within objects: an answer of nothing but brackets must not exhaust the stack. */
+const MAX_DEPTH = 500
 
 function refine({ host, request, response, event }: Exchange): Refinement | null {
   if (host === 'ws') return refineFrame(request, response)
@@ -158,14 +160,28 @@ function textOf({ bytes }: Written, start: number, end: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString()
 }
 
-/** undefined: it is no JSON. */
+/** undefined: it is no JSON, or deeper than whoever writes it again can go down. */
 function parse(text: string): JsonValue {
+  if (isTooDeep(text)) return undefined
   try {
     return JSON.parse(text)
   } catch {
     // Cut off, or never JSON: then it is not for us.
     return undefined
   }
+}
+
+function isTooDeep(text: string): boolean {
+  let depth = 0
+  for (let p = 0; p < text.length; p++) {
+    const code = text.charCodeAt(p)
+    if (code === 34) {
+      for (p++; p < text.length && text.charCodeAt(p) !== 34; p++) if (text.charCodeAt(p) === 92) p++
+    } else if (code === 91 || code === 123) {
+      if (++depth > MAX_DEPTH) return true
+    } else if (code === 93 || code === 125) depth--
+  }
+  return false
 }
 
 // ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
