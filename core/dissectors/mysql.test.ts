@@ -286,6 +286,10 @@ describe('mysql', () => {
       ['server', packet(1, '\0\0\0\0\0\0\0')],
       ['server', packet(1, '\x01') + packet(2, '\x03abc')],
       ['server', 'SSH-2.0-OpenSSH_9.2\r\n'],
+      // To wait for what these announce would keep other protocols from being found.
+      ['server', packet(1, `\0${'x'.repeat(8000)}`).slice(0, 30)],
+      ['server', packet(1, 'x'.repeat(3000)).slice(0, 30)],
+      ['client', packet(1, 'x'.repeat(3000)).slice(0, 40)],
     ]
     it('knows what can be nothing else, on any port', () => {
       for (const [side, bytes] of sure) assert.equal(probe(side, bytes), true, JSON.stringify(bytes))

@@ -250,6 +250,10 @@ describe('postgresql', () => {
       ['server', message('Z', 'X')],
       ['server', message('C', 'lower case\0')],
       ['server', 'ERR unknown\r\n'],
+      // To wait for what these announce would keep other protocols from being found.
+      ['server', '33\r\nsigma'],
+      ['server', message('D', 'x'.repeat(8000)).slice(0, 30)],
+      ['client', message('B', 'x'.repeat(8000)).slice(0, 30)],
     ]
     it('knows what can be nothing else, on any port', () => {
       for (const [side, bytes] of sure) assert.equal(probe(side, bytes), true, JSON.stringify(bytes))

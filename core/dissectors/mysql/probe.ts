@@ -4,7 +4,7 @@
  */
 import { Cursor } from '../../cursor.ts'
 import type { Context, Side } from '../../dissector.ts'
-import { LONG, looksLikeStatement } from '../../sql.ts'
+import { looksLikeStatement } from '../../sql.ts'
 import { CLOSE, EXECUTE, PING, PREPARE, QUERY } from './commands.ts'
 import { isCompressed } from './compressed.ts'
 import { readGreeting } from './greeting.ts'
@@ -14,6 +14,8 @@ import type { Session } from './session.ts'
 
 /** So much of a long statement is enough to know one. */
 const ENOUGH = 64
+/** Greetings, logins, results, errors: none of them is longer. */
+const MOST = 4096
 /** A header of seven bytes, a header of four, a command. */
 const SHORTEST_COMPRESSED = 12
 /** ER_ERROR_FIRST, CR_MIN_ERROR; and what MariaDB adds ends with 4 and three digits. */
@@ -29,17 +31,27 @@ export function probe(at: Cursor, from: Side, ctx: Context<Session>): boolean {
   const length = at.u8() | (at.u8() << 8) | (at.u8() << 16)
   const sequence = at.u8()
   if (length === 0) return false
-  if (from === 'server') {
-    // Greetings, results, errors: what is longer than this is none of them.
-    if (length > LONG) return false
-    return sequence === 0 ? isHello(at.within(length)) : sequence === 1 && isAnswer(at, length)
-  }
-  if (sequence === 1) return length < LONG && isLogin(at.within(length))
-  return sequence === 0 && isCommand(at, length, ctx)
+  if (from === 'client' && sequence === 0) return isCommand(at, length, ctx)
+  // Whoever asks for more keeps others from looking: what the next bytes cannot settle is not asked for.
+  if (length > MOST) return false
+  if (from === 'client') return sequence === 1 && isLoginStart(at, length, ctx) && isLogin(at.within(length))
+  if (sequence === 0) return isHello(at, length, ctx)
+  return sequence === 1 && isAnswer(at, length)
 }
 
-function isHello(at: Cursor): boolean {
-  return at.peek() === 0xff ? isError(at) : readGreeting(at) !== null
+/** Of a login as it has been since MySQL 4.1: the zeros in it. */
+function isLoginStart(at: Cursor, length: number, ctx: Context<Session>): boolean {
+  if (length < 32) return ctx.hinted
+  for (let i = 9; i < 28; i++) if (at.peek(i) !== 0) return ctx.hinted
+  return true
+}
+
+function isHello(at: Cursor, length: number, ctx: Context<Session>): boolean {
+  const protocol = at.peek()
+  if (protocol === 0xff) return isError(at, length)
+  if (protocol !== 10 && !(protocol === 9 && ctx.hinted)) return false
+  const digit = at.peek(1)
+  return digit > 48 && digit < 58 && readGreeting(at.within(length)) !== null
 }
 
 function isCommand(at: Cursor, length: number, ctx: Context<Session>): boolean {
@@ -55,31 +67,32 @@ function isCommand(at: Cursor, length: number, ctx: Context<Session>): boolean {
   if (length === FULL) return false
   if (code === EXECUTE) {
     if (length < 10) return false
-    const body = at.within(Math.min(length - 1, LONG))
-    body.skip(4)
-    return body.u8() <= 0x0f && body.u32le() === 1
+    at.skip(4)
+    return at.u8() <= 0x0f && at.u32le() === 1
   }
   return ctx.hinted && ((code === PING && length === 1) || (code === CLOSE && length === 5))
 }
 
 function isAnswer(at: Cursor, length: number): boolean {
+  const first = at.peek()
+  if (first === 0xff) return isError(at, length)
+  if (first === 0) return isOk(at.within(length))
+  if (length > 10) return false
   const body = at.within(length)
-  const first = body.peek()
-  if (first === 0xff) return isError(body)
-  if (first === 0) return isOk(body)
   // Number of columns, and the first of them.
   const count = lenenc(body)
   if (count < 1 || body.remaining > 1) return false
   const size = at.u8() | (at.u8() << 8) | (at.u8() << 16)
-  if (at.u8() !== 2 || size > LONG || size < 4) return false
+  if (at.u8() !== 2 || size > MOST || size < 4) return false
   return at.u8() === 3 && at.latin1(3) === 'def'
 }
 
 /** ff code(2) # state(5) text */
-function isError(body: Cursor): boolean {
-  body.skip(1)
-  const code = body.u16le()
+function isError(at: Cursor, length: number): boolean {
+  const code = at.peek(1) | (at.peek(2) << 8)
   if (code < FIRST_ERROR || code > LAST_ERROR) return false
+  const body = at.within(length)
+  body.skip(3)
   if (body.remaining > 5 && body.peek() === 35) {
     body.skip(1)
     if (!/^[0-9A-Z]{5}$/.test(body.latin1(5))) return false

@@ -20,6 +20,8 @@ export const VERSIONS: ReadonlyMap<number, '3.0' | '3.2'> = new Map([
 ])
 /** So much of a long statement is enough to know one. */
 const ENOUGH = 64
+/** A longer message is not waited for. */
+const MOST = 4096
 /** MaxTupleAttributeNumber; a function may have no more parameters than fit in 16 bits. */
 const MAX_COLUMNS = 1664
 
@@ -36,6 +38,8 @@ export function probe(at: Cursor, from: Side): boolean {
     if (present < length - 4 && present < ENOUGH) at.need(ENOUGH)
     return isStatement(at.within(present), present < length - 4)
   }
+  // Whoever asks for more keeps others from looking: what the next bytes cannot settle is not asked for.
+  if (length > MOST || (check === isEmpty && length > 4)) return false
   return check(at.within(length - 4), false)
 }
 
