@@ -12,7 +12,7 @@ import type { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Message, Summary } from '../dissector.ts'
 import type { Json } from '../item.ts'
 import { verbOf } from '../sql.ts'
-import { binlogEvent, checksumOf } from './mysql/binlog.ts'
+import { binlogEvent, checksumOf, isBinlogEvent } from './mysql/binlog.ts'
 import { isCompressed } from './mysql/compressed.ts'
 import { readGreeting } from './mysql/greeting.ts'
 import { Intake } from './mysql/intake.ts'
@@ -50,6 +50,7 @@ const HEAD = 4096
 const ERROR = 0xff
 const END = 0xfe
 const END_LENGTH = 5
+const SHORTEST_EVENT = 20
 
 function read(at: Cursor, ctx: Context<Session>): Message | Message[] | null {
   const { state } = ctx
@@ -97,7 +98,10 @@ function readLone(at: Cursor, ctx: Context<Session>, lone: Lone): Message | null
   const first = body.peek()
   if (first === ERROR && (intake.sequence === 0 || state.streaming))
     return { kind: 'event', body: { type: 'Error', ...readServerError(body) } }
-  if (state.streaming) {
+  // A replica that asked before the capture began waits for no other answer.
+  const isUnseen = state.last === null && intake.length > SHORTEST_EVENT && isBinlogEvent(body, intake.length)
+  if (state.streaming || isUnseen) {
+    state.streaming = true
     const checksum = checksumOf(body)
     const event = binlogEvent(body, intake.length, state)
     if (event !== null && checksum !== null) state.checksum = checksum

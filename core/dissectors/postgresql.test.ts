@@ -146,7 +146,7 @@ describe('postgresql', () => {
       const rows = message('D', `\0\x01\0\0\0\x03abc`).repeat(20_000)
       const [item] = talk(
         [[message('Q', 'select x\0'), `${COLUMN}${rows}${message('C', 'SELECT 20000\0')}${READY}`]],
-        30,
+        40,
       )
       assert.equal(item!.response!.rowCount, 20_000)
       assert.equal(item!.response!.rows.length, 10)
@@ -223,6 +223,36 @@ describe('postgresql', () => {
       }
       assert.ok(state.statements.size < 600, `${state.statements.size}`)
       assert.equal(state.statements.has('s2999'), true)
+    })
+  })
+
+  describe('replication', () => {
+    it('is not seen in lines of COPY that look like it', () => {
+      const line = `r${'x'.repeat(32)}\n`
+      const items = talk([
+        [message('Q', 'copy t from stdin\0'), message('G', '\0\0\0')],
+        [message('d', line) + message('c'), `${message('C', 'COPY 1\0')}${READY}`],
+        [
+          message('Q', 'copy t to stdout\0'),
+          `${message('H', '\0\0\0')}${message('d', `w${'x'.repeat(40)}\n`)}${message('c')}${message('C', 'COPY 1\0')}${READY}`,
+        ],
+      ])
+      assert.deepEqual(
+        items.map(({ event, response }) => event ?? response!.copy.bytes),
+        [34, 42],
+      )
+    })
+
+    it('is found where its beginning was not seen, by what keeps it alive', () => {
+      const dialogue = new Dialogue()
+      dialogue.tell(latin(message('d', `k${'\0'.repeat(16)}\x01`)))
+      dialogue.ask(latin(message('d', `r${'\0'.repeat(33)}`)))
+      dialogue.tell(latin(message('d', `w${'\0'.repeat(24)}BEGIN 1`)))
+      const { items } = dissect(dialogue.packets, protocols, KEEP)
+      assert.deepEqual(
+        items.map(({ event }) => event!.type),
+        ['Keepalive', 'StandbyStatusUpdate', 'XLogData'],
+      )
     })
   })
 

@@ -50,7 +50,7 @@ const HEAD = 64
 
 function readClient(at: Cursor, ctx: Context<Session>): Message | null {
   if (at.progress instanceof Exchange) return at.progress.read(at, ctx)
-  if (at.progress instanceof Lone || (ctx.state.streaming && at.peek() === DATA) || isFeedback(at))
+  if (at.progress instanceof Lone || (ctx.state.streaming && at.peek() === DATA) || isFeedback(at, ctx.state))
     return readFeedback(at, ctx, at.progress instanceof Lone ? at.progress : new Lone())
   if (at.peek() === 0) return readStartup(at, ctx)
   return new Exchange(ctx.keep).read(at, ctx)
@@ -90,9 +90,13 @@ function readStartup(at: Cursor, ctx: Context<Session>): Message {
 const DATA = 100
 const STANDBY_STATUS = 114
 
-/** CopyData of 34 bytes that begins with r: what a standby says, whose START_REPLICATION was perhaps not seen. */
-function isFeedback(at: Cursor): boolean {
-  return at.peek() === DATA && at.peek(4) === 38 && at.peek(5) === STANDBY_STATUS && at.peek(3) === 0
+/**
+ * What a standby says whose START_REPLICATION was not seen: CopyData of 34 bytes that begins with r. Its last byte is no
+ * character, so that it is no line of COPY FROM STDIN.
+ */
+function isFeedback(at: Cursor, { last }: Session): boolean {
+  if (last !== null || at.peek() !== DATA || at.peek(4) !== 38) return false
+  return at.peek(5) === STANDBY_STATUS && at.peek(38) <= 1
 }
 
 function readFeedback(at: Cursor, ctx: Context<Session>, lone: Lone): Message | null {
@@ -172,9 +176,10 @@ const KEEPALIVE = 107
 function replicated(body: Cursor, ctx: Context<Session>, size: number): Json | null {
   if (body.remaining === 0) return null
   const kind = body.u8()
-  if (kind === KEEPALIVE && size === 18)
+  if (kind === KEEPALIVE && size === 18 && body.peek(16) <= 1)
     return { type: 'Keepalive', walEnd: position(body), clock: body.i64(), replyRequested: body.u8() === 1 }
-  if (kind !== WAL || size < 25) return null
+  // Where START_REPLICATION was not seen, a line of COPY TO STDOUT may look like this.
+  if (kind !== WAL || size < 25 || !ctx.state.streaming) return null
   const event: Json = { type: 'XLogData', walStart: position(body), walEnd: position(body), clock: body.i64() }
   event.dataSize = size - 25
   if (ctx.keep > 0) event.data = textValue(body.bytes, body.position, body.end, size - 25)

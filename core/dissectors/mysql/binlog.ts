@@ -74,11 +74,23 @@ export function binlogEvent(at: Cursor, length: number, session: Session): Json 
   const event: Json = { type: 'BinlogEvent', eventType: TYPES[type] ?? String(type), seconds, serverId, size }
   event.nextPosition = at.u32le()
   event.flags = at.u16le()
+  // The text at the end of an event cannot be told from a checksum whose description was not seen.
+  const isTold = at.remaining === size - HEADER && (session.checksum !== null || !TEXTS.has(type))
   const data = at.remaining - (session.checksum && type !== ROTATE ? CHECKSUM : 0)
-  const isWhole = at.remaining === size - HEADER
-  if (isWhole && data > 0) DETAILS[type]?.(at.within(data), event)
+  if (isTold && data > 0) DETAILS[type]?.(at.within(data), event)
   return event
 }
+
+/** Certainly an event, whatever was asked: its own size is in it. `at` holds the payload or its first bytes. */
+export function isBinlogEvent(at: Cursor, length: number): boolean {
+  at.need(1 + HEADER)
+  const { bytes, position: p } = at
+  const size = (bytes[p + 10]! | (bytes[p + 11]! << 8) | (bytes[p + 12]! << 16) | (bytes[p + 13]! << 24)) >>> 0
+  return bytes[p] === 0 && size === length - 1 && TYPES[bytes[p + 5]!] !== undefined
+}
+
+/** Events that end with text. */
+const TEXTS = new Set([2, 160])
 
 const DETAILS: { readonly [type: number]: ((data: Cursor, event: Json) => void) | undefined } = {
   // session(4) seconds(4) schema length(1) error(2) variables length(2) variables schema NUL query

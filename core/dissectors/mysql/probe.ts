@@ -5,6 +5,7 @@
 import { Cursor } from '../../cursor.ts'
 import type { Context, Side } from '../../dissector.ts'
 import { looksLikeStatement } from '../../sql.ts'
+import { isBinlogEvent } from './binlog.ts'
 import { CLOSE, EXECUTE, PING, PREPARE, QUERY } from './commands.ts'
 import { isCompressed } from './compressed.ts'
 import { readGreeting } from './greeting.ts'
@@ -16,6 +17,8 @@ import type { Session } from './session.ts'
 const ENOUGH = 64
 /** Greetings, logins, results, errors: none of them is longer. */
 const MOST = 4096
+/** With the byte in front of it. */
+const HEADER_OF_EVENT = 20
 /** A header of seven bytes, a header of four, a command. */
 const SHORTEST_COMPRESSED = 12
 /** ER_ERROR_FIRST, CR_MIN_ERROR; and what MariaDB adds ends with 4 and three digits. */
@@ -35,6 +38,7 @@ export function probe(at: Cursor, from: Side, ctx: Context<Session>): boolean {
   // Whoever asks for more keeps others from looking: what the next bytes cannot settle is not asked for.
   if (length > MOST) return false
   if (from === 'client') return sequence === 1 && isLoginStart(at, length, ctx) && isLogin(at.within(length))
+  if (length > HEADER_OF_EVENT && at.peek() === 0 && isBinlogEvent(at, length)) return true
   if (sequence === 0) return isHello(at, length, ctx)
   return sequence === 1 && isAnswer(at, length)
 }

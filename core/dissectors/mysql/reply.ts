@@ -14,7 +14,7 @@ import { binlogEvent } from './binlog.ts'
 import { COMPRESS, CURSOR_EXISTS, IN_TRANSACTION, MORE_RESULTS, SESSION_CHANGED, ZSTD } from './commands.ts'
 import { FULL, Intake, lenenc, lenencNumber, lenencText, u24le } from './intake.ts'
 import { textToNul } from './request.ts'
-import { type Asked, MAX_REMEMBERED, remember, type Session, type Statement } from './session.ts'
+import { type Asked, describe, forgetAll, MAX_REMEMBERED, remember, type Session, type Statement } from './session.ts'
 import { binaryOf, type Column, type Room, textOf, typeOf } from './values.ts'
 
 /** What one statement gave. */
@@ -71,8 +71,8 @@ export interface ServerError extends Json {
 const MAX_ROWS = 10_000
 /** Bytes of memory for one, besides its text; about. */
 const ROW_WEIGHT = 64
-/** max_columns of a table, and as many again for what joins make of them. */
-const MAX_COLUMNS = 65_535
+/** MAX_FIELDS of both servers. */
+const MAX_COLUMNS = 4096
 /** What a procedure that returns very many results tells of each. */
 const MAX_RESULTS = 1000
 const MAX_PROGRESS = 100
@@ -341,7 +341,7 @@ export class Reply {
 
   private keepRow(at: Cursor): void {
     this.rowCount++
-    if (!this.areRowsKnown || this.room.left <= 0 || this.rows.length >= MAX_ROWS) return
+    if (!this.areRowsKnown || this.room.left <= 0 || this.kept >= MAX_ROWS) return
     const row = this.asked!.binary ? this.binaryRow(at) : this.textRow(at)
     if (row === null) {
       this.areRowsKnown = false
@@ -508,7 +508,7 @@ export class Reply {
     if (database !== null) session.database = database
     if (asked.user !== null) session.user = asked.user
     if (asked.answer === 'login') {
-      session.statements.clear()
+      forgetAll(session)
       if (asked.capabilities & (COMPRESS | ZSTD))
         session.compressed =
           ((session.greeting?.capabilities ?? asked.capabilities) & asked.capabilities & (COMPRESS | ZSTD)) !== 0
@@ -516,12 +516,13 @@ export class Reply {
       session.newest = {
         query: asked.query.slice(0, MAX_REMEMBERED),
         parameters: this.parameters,
-        columns: this.columns.length === this.preparedColumns ? this.columns : null,
+        columns: null,
         types: null,
         long: new Map(),
       }
       remember(session, details.statementId, session.newest)
-    } else if (this.statement !== null && this.columns.length > 0) this.statement.columns = this.columns
+      if (this.columns.length === this.preparedColumns) describe(session, session.newest, this.columns)
+    } else if (this.statement !== null && this.columns.length > 0) describe(session, this.statement, this.columns)
   }
 }
 

@@ -31,7 +31,15 @@ import {
   SSL,
 } from './commands.ts'
 import { Intake, lenenc, lenencText, u64le } from './intake.ts'
-import { type Asked, MAX_REMEMBERED, type Parameter, type Session, type Statement } from './session.ts'
+import {
+  type Asked,
+  forget,
+  forgetAll,
+  MAX_REMEMBERED,
+  type Parameter,
+  type Session,
+  type Statement,
+} from './session.ts'
 import { binaryOf, type Column, type Room, typeOf } from './values.ts'
 
 /** What an item says about a request. */
@@ -170,7 +178,7 @@ const ARGUMENTS: { readonly [code: number]: Arguments | undefined } = {
   [CLOSE]: (at, _asked, _intake, { state }) => {
     const statementId = at.u32le()
     const details = { statementId, ...query(state.statements.get(statementId)) }
-    state.statements.delete(statementId)
+    forget(state, statementId)
     return details
   },
   26: (at, _asked, _intake, { state }) => {
@@ -186,7 +194,7 @@ const ARGUMENTS: { readonly [code: number]: Arguments | undefined } = {
     return { statementId, ...query(asked.statement), maxRows: at.u32le() }
   },
   31: (_at, _asked, _intake, { state }) => {
-    state.statements.clear()
+    forgetAll(state)
     return {}
   },
   30: at => {

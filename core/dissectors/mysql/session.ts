@@ -62,6 +62,8 @@ export interface Session {
   database: string | null
   user: string | null
   statements: Map<number, Statement>
+  /** Columns of all of them. */
+  described: number
   /** EOF comes behind columns; null: not known. */
   eof: boolean | null
   /** The newest request. */
@@ -72,8 +74,8 @@ export interface Session {
   newest: Statement | null
   /** After COM_BINLOG_DUMP the server sends events without end. */
   streaming: boolean
-  /** Events end with a checksum. */
-  checksum: boolean
+  /** Events end with a checksum; null: not known. */
+  checksum: boolean | null
   compressed: boolean
   /** What is inside compressed packets, on both sides. Not enumerable: it is a place in a stream, and no mode. */
   readonly streams: { client: Stream; server: Stream }
@@ -86,12 +88,13 @@ export function openSession(): Session {
     database: null,
     user: null,
     statements: new Map(),
+    described: 0,
     eof: null,
     last: null,
     prepared: null,
     newest: null,
     streaming: false,
-    checksum: false,
+    checksum: null,
     compressed: false,
   }
   return Object.defineProperty(session, 'streams', {
@@ -101,15 +104,36 @@ export function openSession(): Session {
 
 /** Clients that prepare ever new statements and never close them must not fill the memory. */
 const MAX_STATEMENTS = 1000
+/** Columns of all of them. */
+const MAX_DESCRIBED = 20_000
 /** Of the text that is remembered of each. */
 export const MAX_REMEMBERED = 4096
 
-export function remember({ statements }: Session, id: number, statement: Statement): void {
-  statements.delete(id)
+export function remember(session: Session, id: number, statement: Statement): void {
+  const { statements } = session
+  forget(session, id)
   statements.set(id, statement)
   if (statements.size <= MAX_STATEMENTS) return
   for (const oldest of statements.keys()) {
-    statements.delete(oldest)
+    forget(session, oldest)
     return
   }
+}
+
+/** Takes note of a statement's columns; not of those of ever more of them. */
+export function describe(session: Session, statement: Statement, columns: readonly Column[]): void {
+  const more = columns.length - (statement.columns?.length ?? 0)
+  if (session.described + more > MAX_DESCRIBED) return
+  session.described += more
+  statement.columns = columns
+}
+
+export function forget(session: Session, id: number): void {
+  session.described -= session.statements.get(id)?.columns?.length ?? 0
+  session.statements.delete(id)
+}
+
+export function forgetAll(session: Session): void {
+  session.statements.clear()
+  session.described = 0
 }

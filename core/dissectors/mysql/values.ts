@@ -65,6 +65,8 @@ export interface Room {
 /** One value of a text row. `length` -1: NULL. */
 export function textOf(at: Cursor, { type }: Column, room: Room): SqlValue {
   const length = lenenc(at)
+  // A value that takes no room on the wire does in memory.
+  room.left--
   if (length < 0) return null
   if (INTEGERS.has(type) || FLOATS.has(type)) {
     const text = at.latin1(length)

@@ -124,11 +124,8 @@ const SERVER: { readonly [type: string]: Check } = {
   G: isCopy,
   H: isCopy,
   W: isCopy,
-  // w start(8) end(8) clock(8) data, and k end(8) clock(8) reply(1)
-  d: body => {
-    const kind = body.u8()
-    return kind === 119 ? body.remaining > 24 : kind === 107 && body.remaining === 17 && body.peek(16) <= 1
-  },
+  // A primary shows that it is there: k end(8) clock(8) reply(1)
+  d: body => body.remaining === 18 && body.u8() === 107 && body.peek(16) <= 1,
 }
 
 function isError(body: Cursor): boolean {

@@ -14,7 +14,7 @@ import type { Json } from '../../item.ts'
 import { binaryValue, REDACTED, redactStatement, type SqlValue, textValue } from '../../sql.ts'
 import { formatOf, text } from './exchange.ts'
 import { Intake } from './intake.ts'
-import { type Asked, type Column, type Formats, forget, forgetAll, type Session } from './session.ts'
+import { type Asked, type Column, describe, type Formats, forget, forgetAll, type Session } from './session.ts'
 import { decodeBinary, typeName } from './values.ts'
 
 /** What one statement gave. */
@@ -357,12 +357,14 @@ export class Reply {
   private row(at: Cursor): void {
     if (this.asked?.kind === 'extended' && PENDING.has(this.asked.expects[this.step]!)) at.fail('no row')
     this.rowsSeen++
-    if (this.room <= 0 || this.rows.length >= MAX_ROWS || !this.isFormKnown) return
+    if (this.room <= 0 || this.rowsKept >= MAX_ROWS || !this.isFormKnown) return
     const count = at.u16()
     const row: SqlValue[] = []
     for (let i = 0; i < count; i++) {
       if (this.intake.isCut && at.remaining < 4) break
       const size = at.i32()
+      // A value that takes no room on the wire does in memory.
+      this.room--
       if (size < 0) row.push(null)
       else {
         const kept = Math.min(size, at.remaining, Math.max(this.room, 0))
@@ -491,7 +493,7 @@ export class Reply {
     for (const { place, columns, types } of this.described) {
       const described = asked.described[place]
       if (described === undefined || described === null) continue
-      described.columns = columns
+      describe(session, described, columns)
       if (types !== null && 'types' in described) described.types = types
     }
   }

@@ -71,6 +71,8 @@ export interface Session {
   statements: Map<string, Statement>
   /** Characters of all their texts. */
   remembered: number
+  /** Columns of all statements and portals. */
+  described: number
   portals: Map<string, Portal>
   batch: Batch
   /** The newest request. */
@@ -88,6 +90,7 @@ export function openSession(): Session {
     version: '3.0',
     statements: new Map(),
     remembered: 0,
+    described: 0,
     portals: new Map(),
     batch: { failed: false },
     last: null,
@@ -100,6 +103,8 @@ export function openSession(): Session {
 const MAX_NAMES = 1000
 /** Characters, of all statements of a connection together; ORMs prepare some hundred of a kilobyte each. */
 const MAX_REMEMBERED = 1 << 20
+/** Columns, of all that was described. */
+const MAX_DESCRIBED = 20_000
 
 export function define(session: Session, statement: Statement): void {
   const { statements } = session
@@ -115,25 +120,39 @@ export function define(session: Session, statement: Statement): void {
   }
 }
 
+/** Takes note of what a statement or a portal was described as; not of the columns of ever more of them. */
+export function describe(session: Session, what: Statement | Portal, columns: readonly Column[] | null): void {
+  const more = (columns?.length ?? 0) - (what.columns?.length ?? 0)
+  if (session.described + more > MAX_DESCRIBED) return
+  session.described += more
+  what.columns = columns
+}
+
 export function forget(session: Session, name: string): void {
   const { statements } = session
   const statement = statements.get(name)
   if (statement === undefined) return
   session.remembered -= statement.query.length
+  session.described -= statement.columns?.length ?? 0
   statements.delete(name)
 }
 
 export function forgetAll(session: Session): void {
-  session.statements.clear()
-  session.remembered = 0
+  for (const name of [...session.statements.keys()]) forget(session, name)
 }
 
-export function bind({ portals }: Session, name: string, portal: Portal): void {
-  portals.delete(name)
+export function bind(session: Session, name: string, portal: Portal): void {
+  const { portals } = session
+  unbind(session, name)
   portals.set(name, portal)
   if (portals.size <= MAX_NAMES) return
   for (const oldest of portals.keys()) {
-    portals.delete(oldest)
+    unbind(session, oldest)
     return
   }
+}
+
+function unbind(session: Session, name: string): void {
+  session.described -= session.portals.get(name)?.columns?.length ?? 0
+  session.portals.delete(name)
 }
