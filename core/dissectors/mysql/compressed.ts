@@ -12,10 +12,11 @@ import { u24le } from './intake.ts'
 const HEADER = 7
 /** First byte of what zlib makes with its usual window. */
 const ZLIB = 0x78
+const NOTHING = new Uint8Array(0)
 
 /** What was inside the compressed packets of one side. */
 export class Stream {
-  private bytes: Uint8Array = new Uint8Array(0)
+  private bytes: Uint8Array = NOTHING
   private start = 0
   private end = 0
   private progress: unknown = null
@@ -64,6 +65,7 @@ export class Stream {
       return message
     }
     this.isTaken = false
+    if (this.start === this.end) this.bytes = NOTHING
     at.position = before + HEADER + length
     return null
   }

@@ -41,6 +41,9 @@ export interface RequestBody extends Json {
   user?: string
 }
 
+/** Bytes of memory for what is noted of one message, besides its text; about. */
+const MESSAGE_WEIGHT = 64
+
 export const CLIENT_TYPES = 'QPBEDCSHFdcfpX'
 
 const [Q, P, B, E, D, C, S, H, F] = [...'QPBEDCSHF'].map(type => type.charCodeAt(0))
@@ -268,7 +271,7 @@ export class Exchange {
   private add(confirmation: string, command: string, weight: number): void {
     this.expects += confirmation
     if (this.command === '' || RANK[command]! > RANK[this.command]!) this.command = command
-    this.weight += weight
+    this.weight += weight + MESSAGE_WEIGHT
   }
 
   private request(ctx: Context<Session>, synced: boolean): Message {

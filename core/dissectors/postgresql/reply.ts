@@ -81,7 +81,7 @@ export const SERVER_TYPES = 'RSKZTDCEN123tnsIAGHWdcVv'
 
 /** A million rows must not become a million values in memory; the others are counted. */
 const MAX_ROWS = 10_000
-/** Bytes of memory for one, besides its text; about. */
+/** Bytes of memory for one, or for a notification, besides its text; about. */
 const ROW_WEIGHT = 64
 /** A stored procedure may raise a notice for every row. */
 const MAX_NOTICES = 100
@@ -203,7 +203,7 @@ export class Reply {
   }
 
   private get weight(): number {
-    return this.keep - this.room + this.rowsKept * ROW_WEIGHT
+    return this.keep - this.room + (this.rowsKept + this.events.length) * ROW_WEIGHT
   }
 
   private isEnd(type: string): boolean {
