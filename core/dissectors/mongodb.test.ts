@@ -53,7 +53,7 @@ describe('mongodb', () => {
     })
 
     it('the same, compressed', () => {
-      const told = truth('compressed').filter(({ sent }: Json) => /_z/.test(collectionName(sent)))
+      const told = truth('compressed').filter(({ sent }: Json) => /^notes_/.test(collectionName(sent)))
       const items = read('compressed').filter(({ request }) => request?.compressor !== undefined)
       for (const { command, sent } of told) {
         const compressor = collectionName(sent).replace('notes_', '')
@@ -186,6 +186,13 @@ describe('mongodb', () => {
         const [, [message]] = talk(client(messageOf(command)))
         assert.equal(json(message!).collection, collection)
       })
+
+    it('the database of a query without a collection', () => {
+      const query = Buffer.concat([int32(0), text('shop'), int32(0, 0), bson({ x: 1 })])
+      const [, [message]] = talk(client(packet(1, 0, 2004, query)))
+      const { database, collection } = json(message!)
+      assert.deepEqual([database, collection], ['shop', null])
+    })
 
     it('its name within the options of old', () => {
       const query = Buffer.concat([int32(4), text('a.$cmd'), int32(0, -1), bson({ $query: { ping: 1 }, x: 1 })])

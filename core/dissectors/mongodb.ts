@@ -301,6 +301,7 @@ function subjectOf(opcode: number, { kept, parts }: Content): Subject {
   if (opcode === OP_MSG) return subjectOfCommand(kept, document, null)
   if (namespace === null) return { command: COMMANDS[opcode]!, database: null, collection: null, document }
   const dot = namespace.indexOf('.')
+  if (dot < 0) return { command: COMMANDS[opcode]!, database: namespace, collection: null, document }
   const [database, collection] = [namespace.slice(0, dot), namespace.slice(dot + 1)]
   if (opcode === OP_QUERY && collection.startsWith('$cmd')) return subjectOfCommand(kept, document, database)
   return { command: COMMANDS[opcode]!, database, collection, document }
