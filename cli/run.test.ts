@@ -54,6 +54,28 @@ describe('run', function () {
     assert.deepEqual(counts(whole.stderr), counts(without.stderr))
   })
 
+  it('shows exactly the protocols of --protocols, and those of --with too', async () => {
+    const shown = async (...options: string[]) => {
+      const { stdout } = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json', ...options])
+      const names = stdout
+        .trimEnd()
+        .split('\n')
+        .map(line => JSON.parse(line).protocol.name)
+      return [...new Set(names)].sort()
+    }
+    assert.deepEqual(await shown('--protocols', 'dns, redis'), ['dns', 'redis'])
+    assert.deepEqual(await shown('--with', 'udp-conn'), ['dns', 'http', 'redis', 'tcp-conn', 'udp-conn'])
+  })
+
+  it('names the protocols that there are when one is asked for that is none', async () => {
+    const { stderr, code } = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--protocols', 'http,htpt'])
+    assert.match(stderr, /expected protocols of .*\bdns, .*http, .*udp-conn.*, found "htpt"/)
+    assert.equal(code, 2)
+    const both = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--protocols', 'http', '--with', 'udp'])
+    assert.match(both.stderr, /give one of them/)
+    assert.equal(both.code, 2)
+  })
+
   it('gives scripts what --env says, the last word counting', async () => {
     const path = script('env.js', '// Env.\nconsole.log(JSON.stringify(env))\n')
     const env = ['--env', 'A=1', '--env', 'B=x=y', '--env', 'A=2']

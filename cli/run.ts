@@ -11,6 +11,7 @@ import { Interruption } from './interruption.ts'
 import { defaultSpool, Outbox } from './outbox.ts'
 import { ReaderGone, writeAll, writeText } from './output.ts'
 import { Progress } from './progress.ts'
+import { choose, names } from './protocols.ts'
 import { Scripts } from './scripts.ts'
 import { openFile, openInterface, type Source } from './source.ts'
 import { summary } from './summary.ts'
@@ -24,6 +25,8 @@ interface Options {
   quiet?: true
   bodies: boolean
   proto: string[]
+  protocols?: string[]
+  with?: string[]
   env: Record<string, string>
   spool: string
 }
@@ -45,6 +48,8 @@ export function addRun(program: Command): void {
       list,
       [],
     )
+    .option('--protocols <list>', 'exactly these, as in `--protocols http,dns`; all are read, these are shown', names)
+    .option('--with <list>', 'these too: tcp, udp (payload that no protocol claims), udp-conn (flows of UDP)', names)
     .option('--env <name=value>', 'what scripts find in `env`; may be given again', collect, {})
     .option('--spool <dir>', 'where alerts wait until they are delivered', defaultSpool())
     .addHelpText(
@@ -75,7 +80,7 @@ const KEPT_BODY = 1 << 20
 async function run(paths: string[], options: Options): Promise<number> {
   const open = source(options)
   const describe = options.proto.length > 0 ? readDescriptions(options.proto) : null
-  const protocols = await loadProtocols()
+  const protocols = choose(await loadProtocols(), options)
   const [shown, told] = [lookOf(1), lookOf(2)]
   const feed = options.json || options.quiet ? null : new Feed(protocols.faces, shown)
   if (shown.width !== null) process.stdout.on('resize', () => feed?.resize(process.stdout.columns))

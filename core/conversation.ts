@@ -15,6 +15,7 @@ import type { ItemError } from './item.ts'
 import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
 import { MAX_WAITING, MAX_WAITING_BYTES, type Request, Slab, Waiting, weightOf } from './pairing.ts'
+import { payloadOf } from './payload.ts'
 import type { Reader } from './reassembly.ts'
 import type { Refining } from './refining.ts'
 import type { SkipCause, Tally } from './tally.ts'
@@ -135,7 +136,10 @@ export class Conversation implements Reader {
     if (c.dissector === null && (c.unknown || half.held !== null) && !half.ended)
       this.recognise(c, half, bytes, start, end)
     if (c.unknown || half.ended) {
-      this.tally.skip(c.unknown ? c.passedOver : 'behind the end', end - start)
+      this.seconds = seconds
+      this.nanoseconds = nanoseconds
+      if (c.unknown) this.passOver(c, half, bytes, start, end)
+      else this.tally.skip('behind the end', end - start)
       return
     }
     this.seconds = seconds
@@ -148,7 +152,7 @@ export class Conversation implements Reader {
       peer.wanted = 0
       this.readHeld(c, peer)
       if (c.unknown) {
-        this.tally.skip(c.passedOver, end - start)
+        this.passOver(c, half, bytes, start, end)
         return
       }
     }
@@ -203,7 +207,8 @@ export class Conversation implements Reader {
       (half.held !== null || half.progress !== null || (half !== c.client && c.transport === 'tcp'))
     )
       this.conclude(c, half, why)
-    this.drop(half, c.dissector === null ? 'unknown protocol' : 'message cut short')
+    if (c.dissector === null) this.passHeld(c, half)
+    this.drop(half, 'message cut short')
     if (c.dissector !== null && half !== c.client && c.early === null) {
       this.close(c, why)
       this.abandon(c, unanswered(c, why))
@@ -259,13 +264,13 @@ export class Conversation implements Reader {
     nanoseconds: number,
     missing: number,
   ): void {
+    this.seconds = seconds
+    this.nanoseconds = nanoseconds
     if (c.unknown) {
-      this.tally.skip(c.passedOver, end - start)
+      this.passOver(c, half, bytes, start, end)
       return
     }
     this.context.missing = missing
-    this.seconds = seconds
-    this.nanoseconds = nanoseconds
     this.beginMessage(half)
     if (c.dissector?.patience !== undefined && c.waiting !== null) this.expire(c, c.dissector.patience)
     const rest = this.process(c, half, bytes, start, end)
@@ -337,7 +342,7 @@ export class Conversation implements Reader {
         const found = this.detect(c, half, bytes, position, end)
         if (found === 'more') return position
         if (found === 'no') {
-          this.tally.skip('unknown protocol', end - position)
+          this.passOver(c, half, bytes, position, end)
           return end
         }
         const other = c.peer(half)
@@ -362,7 +367,7 @@ export class Conversation implements Reader {
       if (position === end || (c.dissector === dissector && half.synced && !c.unknown)) return position
       // Another protocol from here on, or the way has to be found again.
       if (c.unknown) {
-        this.tally.skip(c.passedOver, end - position)
+        this.passOver(c, half, bytes, position, end)
         return end
       }
     }
@@ -551,6 +556,39 @@ export class Conversation implements Reader {
     half.weight = 0
   }
 
+  /** Bytes that are nobody's: told of as they are, or counted. */
+  private passOver(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
+    const face = c.passedOver === 'unknown protocol' ? this.refining.unclaimed(c.transport) : undefined
+    if (face === undefined || start === end) {
+      this.tally.skip(c.passedOver, end - start)
+      return
+    }
+    const size = end - start
+    this.tally.parsed += size
+    const tally = this.tally.protocol(face.name)
+    tally.items++
+    tally.events++
+    tally.bytes += size
+    const from = half === (c.client ?? c.forth) ? 'client' : 'server'
+    const body = { from, length: size }
+    const data = { ...payloadOf(bytes, start, end, this.context.keep) }
+    const held = half.held === bytes
+    this.writer.writeEvent(
+      c,
+      { face, asker: from, body, size, failed: false, version: undefined, data },
+      null,
+      held ? half.seconds : this.seconds,
+      held ? half.nanoseconds : this.nanoseconds,
+    )
+  }
+
+  /** What was held for a protocol that nobody turned out to speak. */
+  private passHeld(c: Connection, half: Half): void {
+    if (half.held === null) return
+    this.passOver(c, half, half.held, half.heldStart, half.heldEnd)
+    half.heldStart = half.heldEnd
+  }
+
   private drop(half: Half, cause: SkipCause): void {
     this.forget(half)
     half.size = 0
@@ -582,7 +620,7 @@ export class Conversation implements Reader {
     const error = message.error ?? null
     const told: Answer = {
       face: message.as ?? c.dissector!,
-      asker: 'client',
+      asker: message.asker ?? 'client',
       body: body!,
       size,
       failed: message.failed === true,
@@ -594,12 +632,14 @@ export class Conversation implements Reader {
       kind === 'response' ? told : null,
       kind === 'event' ? told : null,
     )
-    const tally = this.tally.protocol(told.face.name)
-    tally.items++
-    tally.events++
-    if (told.failed) tally.failed++
-    if (kind === 'event') this.writer.writeEvent(c, told, error, seconds, nanoseconds)
-    else if (kind !== 'nothing') this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
+    if (this.refining.isTold(told.face)) {
+      const tally = this.tally.protocol(told.face.name)
+      tally.items++
+      tally.events++
+      if (told.failed) tally.failed++
+      if (kind === 'event') this.writer.writeEvent(c, told, error, seconds, nanoseconds)
+      else if (kind !== 'nothing') this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
+    }
     if (message.refuses !== undefined) this.refuse(message.refuses)
   }
 
@@ -796,7 +836,9 @@ export class Conversation implements Reader {
     elapsed: number,
   ): void {
     this.refining.refine(request, answer, null)
-    const tally = this.tally.protocol((request ?? answer!).face.name)
+    const { face } = request ?? answer!
+    if (!this.refining.isTold(face)) return
+    const tally = this.tally.protocol(face.name)
     tally.items++
     if (request !== null && answer !== null) tally.pairs++
     else tally.halfPairs++
@@ -1054,7 +1096,9 @@ export class Conversation implements Reader {
       half.rejected = true
       c.unknown = half === c.client || c.peer(half).rejected
     }
-    if (c.unknown) this.drop(c.peer(half), 'unknown protocol')
+    if (!c.unknown) return
+    this.passHeld(c, c.peer(half))
+    this.drop(c.peer(half), 'unknown protocol')
   }
 }
 

@@ -33,6 +33,10 @@ export interface Face {
   ports: readonly number[]
   /** Position among those whose port does not decide: lower is asked first. Ask the certain ones first. */
   priority: number
+  /** Told of only when somebody asks for it by name. */
+  optional?: true
+  /** Payload of this transport that no protocol claims is told of under this face. */
+  unclaimed?: Transport
   /** One line for a table, from the item's own JSON. */
   summarize(request: Json | null, response: Json | null, event: Json | null): Summary
 }

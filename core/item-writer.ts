@@ -30,7 +30,8 @@ const PASSED = constant(',"passed":false,"failed":false,"error":null,"event":nul
 const FAILED = constant(',"passed":false,"failed":')
 const ERROR = constant(',"error":')
 const EVENT = constant(',"event":')
-const SIZE = constant(',"data":null,"size":')
+const DATA = constant(',"data":')
+const SIZE = constant(',"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
 const NOTHING = new Uint8Array(0)
 const NULL = constant('null')
@@ -48,6 +49,8 @@ export interface Answer {
   version: string | undefined
   /** Fields that a refiner adds. */
   gained?: Json | undefined
+  /** Of an event: the item's `data`. */
+  data?: Json
 }
 
 /** A batch that is being written, or was. */
@@ -202,6 +205,9 @@ export class ItemWriter {
       out.raw(EVENT)
       if (event === null) out.raw(NULL)
       else this.json(event)
+      out.raw(DATA)
+      if (event?.data === undefined) out.raw(NULL)
+      else out.value(event.data)
       out.raw(SIZE)
     }
     out.integer(requestSize + responseSize + (event === null ? 0 : event.size))

@@ -17,7 +17,7 @@ import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
 
 export interface PipelineSettings {
-  protocols: Pick<Protocols, 'dissectors' | 'refiners' | 'observers'>
+  protocols: Protocols
   /** Who says so, in every item's `worker` and `id`. */
   worker: string
   node: { ip: string; name: string } | null
@@ -67,14 +67,15 @@ export class Pipeline {
   private fragmentBytes = 0
 
   constructor(settings: PipelineSettings, sink: (batch: Batch) => void) {
-    this.writer = new ItemWriter(settings.worker, settings.node, sink)
-    const { protocols, keepBodies, describe = null } = settings
-    const refining = new Refining(protocols.refiners)
-    this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
-    this.reassembly = new Reassembly(this.conversation, this.tally)
     const { observers } = settings.protocols
     this.tcpObserver = observerOf(observers, 'tcp')
     this.udpObserver = observerOf(observers, 'udp')
+    this.writer = new ItemWriter(settings.worker, settings.node, sink)
+    const { protocols, keepBodies, describe = null } = settings
+    const refining = new Refining(protocols.refiners)
+    refining.select(protocols)
+    this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
+    this.reassembly = new Reassembly(this.conversation, this.tally)
   }
 
   packet(packet: Packet): void {
@@ -114,7 +115,7 @@ export class Pipeline {
     if (this.reassembly.stalled.size > 0) this.reassembly.tick(seconds)
     for (let c = this.connections.expired(seconds); c !== null; c = this.connections.expired(seconds))
       this.retire(c, 'idle')
-    while (this.ended.length > 0 && seconds - this.ended[0]!.toldAt > LINGER_SECONDS) this.tell(this.ended.shift()!)
+    this.tellEnded(seconds - LINGER_SECONDS)
   }
 
   /** Hands over the items that are ready. */
@@ -280,9 +281,9 @@ export class Pipeline {
 
   /** Everything has been said; the connection stays for a while, for what comes late. */
   private conclude(c: Connection, why: Ending): void {
+    c.ending = why
     this.reassembly.finish(c)
     this.conversation.finish(c, why)
-    c.ending = why
     this.connections.close(c)
     if (c.watch !== null && c.life === 'closed') {
       c.toldAt = this.now
@@ -329,6 +330,25 @@ export class Pipeline {
     passing.optionsEnd = payload
     this.tcpObserver!.observe(c.watch, passing)
     if (packet.seconds - c.toldAt >= TELL_SECONDS && c.life !== 'closed') this.tellOf(c, this.tcpObserver!)
+  }
+
+  private observeUdp(c: Connection, forth: boolean, packet: Packet, length: number): void {
+    const { passing } = this
+    passing.forth = forth
+    passing.seconds = packet.seconds
+    passing.nanoseconds = packet.nanoseconds
+    passing.wire = packet.length
+    passing.length = length
+    this.udpObserver!.observe(c.watch, passing)
+    if (packet.seconds - c.toldAt >= TELL_SECONDS) this.tellOf(c, this.udpObserver!)
+  }
+
+  /** Those that ended before this second, and behind which nothing came since. */
+  private tellEnded(before: number): void {
+    const { ended } = this
+    let done = 0
+    while (done < ended.length && ended[done]!.toldAt < before) this.tell(ended[done++]!)
+    if (done > 0) ended.splice(0, done)
   }
 
   /** For the last time. */
@@ -402,6 +422,7 @@ export class Pipeline {
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     half.seen = true
+    if (c.watch !== null) this.observeUdp(c, forth, packet, last - start + frame.missing)
     if (this.isCopy(half, packet, b, start, last)) tally.skip('sent twice', last - start)
     else if (frame.missing > 0) {
       tally.missing += frame.missing

@@ -1,10 +1,11 @@
 /**
- * Asks the refiners about each item before it is written. An item that one of them takes shows the refiner's face, under
+ * Asks the refiners about each item before it is written, and says which items are wanted at all. An item that one of them takes shows the refiner's face, under
  * the name of the protocol that carried it: whoever filters for `http` goes on seeing it.
  */
-import type { Exchange, Face, Refiner } from './dissector.ts'
+import type { Exchange, Face, Refiner, Transport } from './dissector.ts'
 import type { Json } from './item.ts'
 import type { Answer } from './item-writer.ts'
+import type { Protocols } from './registry.ts'
 
 export class Refining {
   private readonly refiners: readonly Refiner[]
@@ -19,6 +20,24 @@ export class Refining {
 
   constructor(refiners: readonly Refiner[]) {
     this.refiners = refiners
+  }
+
+  /** Before the first item: which are told of, and who tells of what is nobody's. Without it all are, and nobody does. */
+  select({ faces, told }: Pick<Protocols, 'faces' | 'told'>): void {
+    this.told = told ?? null
+    for (const face of faces) if (face.unclaimed !== undefined) this.nobodys.set(face.unclaimed, face)
+  }
+  /** Names of protocols; null: all. */
+  private told: ReadonlySet<string> | null = null
+  private readonly nobodys = new Map<Transport, Face>()
+
+  isTold({ name }: Face): boolean {
+    return this.told === null || this.told.has(name)
+  }
+
+  /** Under which face payload is told of that no protocol claims. */
+  unclaimed(transport: Transport): Face | undefined {
+    return this.nobodys.get(transport)
   }
 
   /** Gives the parts of an item, of which one at least is there, what a refiner makes of them. */

@@ -10,8 +10,12 @@ export interface Protocols {
   dissectors: readonly Dissector[]
   refiners: readonly Refiner[]
   observers: readonly Observer[]
-  /** All of them, and those that only travel within others. */
+  /** All of them, and those that only travel within others: what a table needs. */
   faces: readonly Face[]
+  /** Those that are told of only when somebody asks (core/selection.ts), observers among them. */
+  optional?: readonly Face[]
+  /** Names of those whose items are wanted. Default: of all that are read. */
+  told?: ReadonlySet<string>
 }
 
 export async function loadProtocols(): Promise<Protocols> {
@@ -21,6 +25,7 @@ export async function loadProtocols(): Promise<Protocols> {
   const refiners: Refiner[] = []
   const observers: Observer[] = []
   const faces: Face[] = []
+  const optional: Face[] = []
   for (const [i, module] of modules.entries()) {
     const { dissector, refiner, observer, face } = module
     const found: Face[] = [dissector, refiner, observer, face].filter(one => one !== undefined)
@@ -31,9 +36,9 @@ export async function loadProtocols(): Promise<Protocols> {
       )
     if (dissector !== undefined) dissectors.push(dissector)
     if (refiner !== undefined) refiners.push(refiner)
-    if (observer !== undefined) observers.push(observer)
-    faces.push(...found)
+    if (observer !== undefined && observer.optional !== true) observers.push(observer)
+    for (const one of found) (one.optional === true ? optional : faces).push(one)
   }
   dissectors.sort((a, b) => a.priority - b.priority)
-  return { dissectors, refiners, observers, faces }
+  return { dissectors, refiners, observers, faces, optional }
 }

@@ -33,7 +33,7 @@ export const dissector: Dissector<Association> = {
 /** A user message, as an `event`. */
 export interface SctpData extends Json {
   chunkType: 'DATA' | 'I_DATA'
-  /** Who sent it: `src` of the item is the client in any case. */
+  /** Who sent it, as does the item's `src`. */
   from: Side
   /** Of the first fragment. */
   tsn: number
@@ -174,7 +174,8 @@ function inboxOf(ctx: Context<Association>): Inbox {
 
 function tell(ctx: Context<Association>, { type, size, checksum }: Chunk, fields: Json): Message {
   const chunkType = CHUNKS.get(type) ?? String(type)
-  return { kind: 'event', body: { chunkType, from: ctx.from, checksum, length: size, ...fields }, size }
+  const body = { chunkType, from: ctx.from, checksum, length: size, ...fields }
+  return { kind: 'event', body, size, asker: ctx.from }
 }
 
 // ── setting up ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -209,7 +210,7 @@ function readAbort(at: Cursor, ctx: Context<Association>, chunk: Chunk): Message
   const message = tell(ctx, chunk, { causes: readCauses(at) })
   if (ctx.from === 'server' && ctx.state.tag === chunk.tag) {
     ctx.state.tag = null
-    return { ...message, kind: 'response', key: chunk.tag, failed: true }
+    return { ...message, kind: 'response', asker: 'client', key: chunk.tag, failed: true }
   }
   return { ...message, failed: true }
 }
@@ -257,7 +258,8 @@ function deliver({ fragment, fragments, size, kept, since }: UserMessage, ctx: C
     length: size,
     ...payloadOf(kept, 0, kept.length, ctx.keep),
   }
-  return since === null ? { kind: 'event', body, size } : { kind: 'event', body, size, since }
+  const message: Message = { kind: 'event', body, size, asker: ctx.from }
+  return since === null ? message : { ...message, since }
 }
 
 function summarize(request: Json | null, response: Json | null, event: Json | null) {

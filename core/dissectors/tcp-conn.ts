@@ -104,8 +104,10 @@ const ACK = 16
 const [SAW_SYN, SAW_SYN_ACK, SAW_ACK, SAW_DATA, SAW_FIN, SAW_RST] = [1, 2, 4, 8, 16, 32]
 
 class Watch {
-  readonly forth = new Sender()
-  readonly back = new Sender()
+  /** A scan opens a hundred thousand connections by one SYN each: until a second packet comes, that is all there is. */
+  syn: Offer | null = null
+  forth: Sender = NOBODY
+  back: Sender = NOBODY
   seconds = 0
   nanoseconds = 0
   packets = 0
@@ -123,6 +125,39 @@ class Watch {
   reports = 0
 }
 
+/** A SYN of the end that sent the first packet, as far as its sender is concerned. */
+class Offer {
+  seq = 0
+  wire = 0
+  window = 0
+  mss = -1
+  scale = -1
+  sackPermitted = false
+  timestamps = false
+}
+
+/** Stands for both ends while there is only a SYN. */
+const NOBODY = new Sender()
+
+function unfold(watch: Watch): void {
+  watch.forth = new Sender()
+  watch.back = new Sender()
+  const { syn, forth } = watch
+  if (syn === null) return
+  watch.syn = null
+  forth.packets = 1
+  forth.wire = syn.wire
+  forth.syns = 1
+  forth.isn = syn.seq
+  forth.begin((syn.seq + 1) | 0)
+  forth.window = syn.window
+  forth.mss = syn.mss
+  forth.scale = syn.scale
+  forth.sackPermitted = syn.sackPermitted
+  forth.timestamps = syn.timestamps
+  watch.opener = forth
+}
+
 function observe(watch: Watch, p: Passing): void {
   if (watch.packets++ === 0) {
     watch.seconds = p.seconds
@@ -130,6 +165,16 @@ function observe(watch: Watch, p: Passing): void {
   }
   const at = (p.seconds - watch.seconds) * 1_000_000 + (((p.nanoseconds - watch.nanoseconds) * 0.001) | 0)
   watch.last = at
+  if (watch.forth === NOBODY) {
+    if (watch.packets === 1 && p.flags === SYN && p.length === 0) {
+      watch.syn = offered(p)
+      watch.completeness = SAW_SYN
+      watch.synAt = 0
+      watch.lastSynAt = 0
+      return
+    }
+    unfold(watch)
+  }
   const own = p.forth ? watch.forth : watch.back
   const peer = p.forth ? watch.back : watch.forth
   const { flags, length } = p
@@ -143,6 +188,15 @@ function observe(watch: Watch, p: Passing): void {
   } else order(watch, own, peer, p, at)
   if ((flags & ACK) !== 0) acknowledge(watch, own, peer, p, at)
   own.lastAt = at
+}
+
+function offered(p: Passing): Offer {
+  const syn = new Offer()
+  syn.seq = p.seq
+  syn.wire = p.wire
+  syn.window = p.window
+  readOptions(syn, p)
+  return syn
 }
 
 function reset(watch: Watch, own: Sender): void {
@@ -281,7 +335,7 @@ const [END, PADDING, MSS, SCALE, SACK_PERMITTED, SACK, TIMESTAMPS] = [0, 1, 2, 3
 /** RFC 7323, 2.3: what offers more means this. */
 const MAX_SCALE = 14
 
-function readOptions(own: Sender, { bytes, optionsStart, optionsEnd }: Passing): void {
+function readOptions(own: Offer | Sender, { bytes, optionsStart, optionsEnd }: Passing): void {
   for (let i = optionsStart; i < optionsEnd; ) {
     const kind = bytes[i]!
     if (kind === END) return
@@ -323,6 +377,7 @@ function readSacks(own: Sender, { bytes, optionsStart, optionsEnd, ack }: Passin
 
 function report(watch: Watch, told: Reported, out: JsonWriter): Told | null {
   if (watch.packets === 0) return null
+  if (watch.forth === NOBODY) unfold(watch)
   const [local, remote] = told.swapped ? [watch.back, watch.forth] : [watch.forth, watch.back]
   const ended = endingOf(watch, told, local)
   const state = ended !== null ? 'closed' : watch.reports++ === 0 ? 'open' : 'in_progress'

@@ -41,13 +41,14 @@ const MAX_AHEAD = 4096
 const MAX_REORDERED = 16
 /** User data that waits for the rest of its message; a sender who never finishes one must not fill the memory. */
 const MAX_WAITING_BYTES = 256 << 10
-const MAX_WAITING = 1024
+const MAX_WAITING = 256
 
 export class Inbox {
   /** Everything up to here was seen; null before the first. */
   private seen: number | null = null
   private readonly ahead = new Set<number>()
-  private waiting: Held[] = []
+  /** Fragments of unfinished messages, in order of their coming. */
+  private readonly waiting = new Map<number | string, Held>()
   private waitingBytes = 0
 
   /** The first number that will be used. */
@@ -99,40 +100,51 @@ export class Inbox {
   }
 
   private hold(held: Held): void {
-    this.waiting.push(held)
+    this.waiting.set(keyOf(held, held.index), held)
     this.waitingBytes += held.bytes.length
-    while (this.waitingBytes > MAX_WAITING_BYTES || this.waiting.length > MAX_WAITING)
-      this.waitingBytes -= this.waiting.shift()!.bytes.length
+    for (const [key, oldest] of this.waiting) {
+      if (this.waitingBytes <= MAX_WAITING_BYTES && this.waiting.size <= MAX_WAITING) return
+      this.remove(key, oldest)
+    }
+  }
+
+  private remove(key: number | string, held: Held): void {
+    this.waiting.delete(key)
+    this.waitingBytes -= held.bytes.length
   }
 
   private drop(isOver: (held: Held) => boolean): void {
-    this.waiting = this.waiting.filter(held => !isOver(held))
-    this.waitingBytes = this.waiting.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    for (const [key, held] of this.waiting) if (isOver(held)) this.remove(key, held)
   }
 
-  /** The message that `newest` belongs to, if all of it is here. */
+  /** The message that `newest` belongs to, if all of it is here. Mostly the last fragment comes last: it is looked for first. */
   private complete(newest: Held, keep: number): UserMessage | null {
-    const parts = new Map<number, Held>()
-    for (const held of this.waiting) if (isSameMessage(held, newest)) parts.set(held.index, held)
-    let index = newest.index
-    while (!parts.get(index)!.first) {
-      index = (index - 1) >>> 0
-      if (!parts.has(index)) return null
+    const message = [newest]
+    for (let last = newest; !last.final; message.push(last)) {
+      const next = this.part(last, last.index + 1)
+      if (next === null) return null
+      last = next
     }
-    const message: Held[] = []
-    for (;;) {
-      const part = parts.get(index)
-      if (part === undefined) return null
-      message.push(part)
-      if (part.final) break
-      index = (index + 1) >>> 0
+    for (let first = newest; !first.first; message.unshift(first)) {
+      const before = this.part(first, first.index - 1)
+      if (before === null) return null
+      first = before
     }
-    const done = new Set(message)
-    this.drop(held => done.has(held))
+    for (const part of message) this.remove(keyOf(part, part.index), part)
     const size = message.reduce((sum, part) => sum + part.size, 0)
     const first = message[0]!
     return { fragment: first, fragments: message.length, size, kept: joined(message, keep), since: first.moment }
   }
+
+  private part(of: Held, index: number): Held | null {
+    const found = this.waiting.get(keyOf(of, index >>> 0))
+    return found !== undefined && isSameMessage(found, of) ? found : null
+  }
+}
+
+/** Transmission sequence numbers are everybody's own; interleaved fragments are numbered within their message. */
+function keyOf({ interleaved, stream, unordered, ssn }: Fragment, index: number): number | string {
+  return interleaved ? `${stream} ${unordered} ${ssn} ${index}` : index
 }
 
 function isSameMessage(a: Held, b: Held): boolean {
