@@ -248,7 +248,7 @@ export interface Observer<State = unknown> extends Face {
   /** One packet of the connection: once a packet, so it adds to numbers and allocates nothing. */
   observe(state: State, passing: Passing): void
   /** When the connection has ended, and every minute in which it was heard of; null: nothing. */
-  report(state: State, told: Reported, out: JsonWriter): Told | null
+  report(state: State, told: Reported): Told | null
 }
 
 /** One packet as its connection sees it; one object, overwritten with the next. */
@@ -284,8 +284,7 @@ export interface Reported {
 }
 
 export interface Told {
-  /** Plain JSON, or text that the empty writer which `report` was given holds. */
-  body: Json | Written
+  body: Json
   failed: boolean
   error: ItemError | null
   /** Of the item: the connection's first packet. */

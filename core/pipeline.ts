@@ -9,7 +9,6 @@ import type { Describe, Ending, Observer, Passing, Transport } from './dissector
 import { Fragments } from './fragments.ts'
 import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
-import { JsonWriter } from './json-writer.ts'
 import { emptyPacket, type Packet } from './packet.ts'
 import { Reassembly } from './reassembly.ts'
 import { Refining } from './refining.ts'
@@ -58,7 +57,6 @@ export class Pipeline {
   private readonly reassembly: Reassembly
   private readonly tcpObserver: Observer | null
   private readonly udpObserver: Observer | null
-  private readonly out = new JsonWriter(4096)
   private readonly passing: Passing = emptyPassing()
   /** Connections that have ended and were not told of yet: what comes late still counts. */
   private ended: Connection[] = []
@@ -361,17 +359,12 @@ export class Pipeline {
   private tellOf(c: Connection, observer: Observer): void {
     c.toldAt = this.now
     const { spoken, dissector } = c
-    this.out.length = 0
-    const told = observer.report(
-      c.watch,
-      {
-        swapped: c.client !== null && c.client === c.back,
-        why: c.ending,
-        protocols: dissector === null || spoken.includes(dissector.name) ? spoken : [...spoken, dissector.name],
-        refused: c.refused,
-      },
-      this.out,
-    )
+    const told = observer.report(c.watch, {
+      swapped: c.client !== null && c.client === c.back,
+      why: c.ending,
+      protocols: dissector === null || spoken.includes(dissector.name) ? spoken : [...spoken, dissector.name],
+      refused: c.refused,
+    })
     if (told === null) return
     const { body, error, failed, seconds, nanoseconds } = told
     const tally = this.tally.protocol(observer.name)

@@ -154,6 +154,14 @@ describe('tcp-conn', () => {
     for (const wait of [0, 1000, 2000, 4000]) silent.wait(wait).stray(silent.client, { seq: 7, ack: 0, flags: SYN })
     assert.deepEqual(errors(items(silent.packets)), ['timeout timeout no answer to 4 SYNs in 7.0 s'])
 
+    const patient = new Dialogue()
+    for (const wait of [0, 1000, 2000, 4000, 8000, 16_000, 32_000])
+      patient.wait(wait).stray(patient.client, { seq: 7, ack: 0, flags: SYN })
+    assert.deepEqual(errors(items(patient.packets)), [
+      'null timeout no answer to 7 SYNs in 63.0 s',
+      'timeout timeout no answer to 7 SYNs in 63.0 s',
+    ])
+
     const orderly = new Dialogue().open()
     orderly.ask(GET)
     orderly.send(orderly.server, OK, FIN | ACK)

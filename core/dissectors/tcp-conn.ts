@@ -7,7 +7,6 @@
  */
 import type { Observer, Passing, Reported, Told } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
-import { constant, type JsonWriter } from '../json-writer.ts'
 import { Sender } from './tcp-conn/sender.ts'
 
 export const observer: Observer<Watch> = {
@@ -90,9 +89,30 @@ export interface TcpEnd extends Json {
   window_scale: number | null
   sack_permitted: boolean
   timestamps: boolean
+  avg_receive_window: number | null
   syn_count: number
+  fin_count: number
+  rst_count: number
+  retransmissions: number
+  fast_retransmissions: number
+  spurious_retransmissions: number
+  /** Times that the other end told of bytes that came twice (RFC 2883). */
+  duplicate_sacks: number
+  out_of_order: number
+  dup_acks: number
+  zero_window_events: number
+  zero_window_probes: number
+  window_full_events: number
+  keepalive_count: number
+  missing_segments: number
   /** Bytes that were not captured, as sequence numbers and acknowledgements tell. */
   missing_bytes: number
+  /** Times that the other end acknowledged what was not captured. */
+  acked_unseen: number
+  rtt_min_us: number | null
+  rtt_max_us: number | null
+  rtt_avg_us: number | null
+  rtt_samples: number
 }
 
 /** Flags as they lie in the header. */
@@ -375,123 +395,98 @@ function readSacks(own: Sender, { bytes, optionsStart, optionsEnd, ack }: Passin
 
 // ── what is told ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function report(watch: Watch, told: Reported, out: JsonWriter): Told | null {
+function report(watch: Watch, told: Reported): Told | null {
   if (watch.packets === 0) return null
   if (watch.forth === NOBODY) unfold(watch)
   const [local, remote] = told.swapped ? [watch.back, watch.forth] : [watch.forth, watch.back]
   const ended = endingOf(watch, told, local)
-  const state = ended !== null ? 'closed' : watch.reports++ === 0 ? 'open' : 'in_progress'
-  const halfClosed = local.fins > 0 !== remote.fins > 0 ? (local.fins > 0 ? local : remote) : null
-  out.ascii(
-    `{"state":"${state}","final":${told.why !== null},"ended":${quoted(ended)},"reset_by":${quoted(sideOf(watch.resetter, local))}`,
-  )
-  out.ascii(`,"half_closed_by":${quoted(sideOf(halfClosed, local))},"l7_detected":${JSON.stringify(told.protocols)}`)
-  for (const { key, value } of BOTH) writeNumber(out, key, value(local, remote, watch))
-  writeEnd(out, LOCAL, local, remote, watch)
-  writeEnd(out, REMOTE, remote, local, watch)
-  out.byte(CLOSE)
-  const error = errorOf(watch, told, local, ended)
   const { seconds, nanoseconds } = watch
-  return { body: out.since(0), error, failed: error !== null, seconds, nanoseconds }
+  const error = errorOf(watch, told, local, ended)
+  return { body: describe(watch, told, local, remote, ended), error, failed: error !== null, seconds, nanoseconds }
 }
 
-interface Column {
-  key: Uint8Array
-  value: (own: Sender, other: Sender, watch: Watch) => number | null
+function describe(
+  watch: Watch,
+  told: Reported,
+  local: Sender,
+  remote: Sender,
+  ended: TcpConnection['ended'],
+): TcpConnection {
+  const { synAt, handshakeAt } = watch
+  const samples = local.samples + remote.samples
+  const halfClosed = local.fins > 0 !== remote.fins > 0 ? (local.fins > 0 ? local : remote) : null
+  const retransmissions = local.retransmissions + remote.retransmissions
+  return {
+    state: ended !== null ? 'closed' : watch.reports++ === 0 ? 'open' : 'in_progress',
+    final: told.why !== null,
+    ended,
+    reset_by: sideOf(watch.resetter, local),
+    half_closed_by: sideOf(halfClosed, local),
+    l7_detected: [...told.protocols],
+    local_pkts: local.packets,
+    local_bytes: local.wire,
+    remote_pkts: remote.packets,
+    remote_bytes: remote.wire,
+    connection_completeness: watch.completeness,
+    initial_rtt_us: seen(roundTripOf(watch)),
+    handshake_time_us: handshakeAt < 0 || synAt < 0 ? null : handshakeAt - synAt,
+    connection_time_us: watch.last,
+    time_to_first_byte_us: timeToFirstByte(local, remote, watch),
+    rtt_min_us: shortest(local, remote),
+    rtt_max_us: samples === 0 ? null : Math.max(local.rttMax, remote.rttMax),
+    rtt_avg_us: average(local.rttSum + remote.rttSum, samples),
+    rtt_samples: samples,
+    jitter_us: average(local.jitterSum + remote.jitterSum, local.changes + remote.changes),
+    goodput_bytes: local.fresh + remote.fresh,
+    retransmissions,
+    fast_retransmissions: local.fast + remote.fast,
+    spurious_retransmissions: local.spurious + remote.spurious,
+    retransmission_rate: share(retransmissions, local.packets + remote.packets),
+    out_of_order: local.outOfOrder + remote.outOfOrder,
+    dup_acks: local.duplicateAcks + remote.duplicateAcks,
+    zero_window_events: local.zeroWindows + remote.zeroWindows,
+    window_full_events: local.windowFulls + remote.windowFulls,
+    window_scale: seen(local.scale),
+    avg_receive_window: average(local.windowSum + remote.windowSum, local.windows + remote.windows),
+    missing_segments: local.missing + remote.missing,
+    rst_count: local.resets + remote.resets,
+    fin_count: local.fins + remote.fins,
+    keepalive_count: local.keepAlives + remote.keepAlives,
+    local: describeEnd(local, remote),
+    remote: describeEnd(remote, local),
+  }
 }
 
-function columns(table: Readonly<Record<string, Column['value']>>): Column[] {
-  return Object.entries(table).map(([name, value]) => ({ key: constant(`,"${name}":`), value }))
-}
-
-/** What both ends are told of together. */
-const BOTH = columns({
-  local_pkts: own => own.packets,
-  local_bytes: own => own.wire,
-  remote_pkts: (_, other) => other.packets,
-  remote_bytes: (_, other) => other.wire,
-  connection_completeness: (_own, _other, watch) => watch.completeness,
-  initial_rtt_us: (_own, _other, watch) => seen(roundTripOf(watch)),
-  handshake_time_us: (_own, _other, { handshakeAt, synAt }) =>
-    handshakeAt < 0 || synAt < 0 ? null : handshakeAt - synAt,
-  connection_time_us: (_own, _other, watch) => watch.last,
-  time_to_first_byte_us: timeToFirstByte,
-  rtt_min_us: (own, other) =>
-    own.samples === 0 ? shortest(other) : other.samples === 0 ? own.rttMin : Math.min(own.rttMin, other.rttMin),
-  rtt_max_us: (own, other) => (own.samples + other.samples === 0 ? null : Math.max(own.rttMax, other.rttMax)),
-  rtt_avg_us: (own, other) => average(own.rttSum + other.rttSum, own.samples + other.samples),
-  rtt_samples: (own, other) => own.samples + other.samples,
-  jitter_us: (own, other) => average(own.jitterSum + other.jitterSum, own.changes + other.changes),
-  goodput_bytes: (own, other) => own.fresh + other.fresh,
-  retransmissions: (own, other) => own.retransmissions + other.retransmissions,
-  fast_retransmissions: (own, other) => own.fast + other.fast,
-  spurious_retransmissions: (own, other) => own.spurious + other.spurious,
-  retransmission_rate: (own, other) => share(own.retransmissions + other.retransmissions, own.packets + other.packets),
-  out_of_order: (own, other) => own.outOfOrder + other.outOfOrder,
-  dup_acks: (own, other) => own.duplicateAcks + other.duplicateAcks,
-  zero_window_events: (own, other) => own.zeroWindows + other.zeroWindows,
-  window_full_events: (own, other) => own.windowFulls + other.windowFulls,
-  window_scale: own => seen(own.scale),
-  avg_receive_window: (own, other) => average(own.windowSum + other.windowSum, own.windows + other.windows),
-  missing_segments: (own, other) => own.missing + other.missing,
-  rst_count: (own, other) => own.resets + other.resets,
-  fin_count: (own, other) => own.fins + other.fins,
-  keepalive_count: (own, other) => own.keepAlives + other.keepAlives,
-})
-
-/** What one end sent, and how long the other took to acknowledge it. */
-const EACH = columns({
-  payload_bytes: own => own.payload,
-  goodput_bytes: own => own.fresh,
-  mss: own => seen(own.mss),
-  window_scale: own => seen(own.scale),
-  avg_receive_window: own => average(own.windowSum, own.windows),
-  syn_count: own => own.syns,
-  fin_count: own => own.fins,
-  rst_count: own => own.resets,
-  retransmissions: own => own.retransmissions,
-  fast_retransmissions: own => own.fast,
-  spurious_retransmissions: own => own.spurious,
-  duplicate_sacks: (_, other) => other.duplicateSacks,
-  out_of_order: own => own.outOfOrder,
-  dup_acks: own => own.duplicateAcks,
-  zero_window_events: own => own.zeroWindows,
-  zero_window_probes: own => own.probes,
-  window_full_events: own => own.windowFulls,
-  keepalive_count: own => own.keepAlives,
-  missing_segments: own => own.missing,
-  missing_bytes: own => own.missingBytes,
-  acked_unseen: own => own.ackedUnseen,
-  rtt_min_us: shortest,
-  rtt_max_us: own => (own.samples === 0 ? null : own.rttMax),
-  rtt_avg_us: own => average(own.rttSum, own.samples),
-  rtt_samples: own => own.samples,
-})
-
-const [TRUE, FALSE] = [constant('true'), constant('false')]
-const LOCAL = constant(',"local":{"sack_permitted":')
-const REMOTE = constant(',"remote":{"sack_permitted":')
-const TIMESTAMPS_KEY = constant(',"timestamps":')
-const CLOSE = 125
-const NULL = constant('null')
-
-function writeEnd(out: JsonWriter, opening: Uint8Array, own: Sender, other: Sender, watch: Watch): void {
-  out.raw(opening)
-  out.raw(own.sackPermitted ? TRUE : FALSE)
-  out.raw(TIMESTAMPS_KEY)
-  out.raw(own.timestamps ? TRUE : FALSE)
-  for (const { key, value } of EACH) writeNumber(out, key, value(own, other, watch))
-  out.byte(CLOSE)
-}
-
-function writeNumber(out: JsonWriter, key: Uint8Array, value: number | null): void {
-  out.raw(key)
-  if (value === null) out.raw(NULL)
-  else out.integer(value)
-}
-
-function quoted(word: string | null): string {
-  return word === null ? 'null' : `"${word}"`
+function describeEnd(own: Sender, other: Sender): TcpEnd {
+  return {
+    sack_permitted: own.sackPermitted,
+    timestamps: own.timestamps,
+    payload_bytes: own.payload,
+    goodput_bytes: own.fresh,
+    mss: seen(own.mss),
+    window_scale: seen(own.scale),
+    avg_receive_window: average(own.windowSum, own.windows),
+    syn_count: own.syns,
+    fin_count: own.fins,
+    rst_count: own.resets,
+    retransmissions: own.retransmissions,
+    fast_retransmissions: own.fast,
+    spurious_retransmissions: own.spurious,
+    duplicate_sacks: other.duplicateSacks,
+    out_of_order: own.outOfOrder,
+    dup_acks: own.duplicateAcks,
+    zero_window_events: own.zeroWindows,
+    zero_window_probes: own.probes,
+    window_full_events: own.windowFulls,
+    keepalive_count: own.keepAlives,
+    missing_segments: own.missing,
+    missing_bytes: own.missingBytes,
+    acked_unseen: own.ackedUnseen,
+    rtt_min_us: shortest(own, NOBODY),
+    rtt_max_us: own.samples === 0 ? null : own.rttMax,
+    rtt_avg_us: average(own.rttSum, own.samples),
+    rtt_samples: own.samples,
+  }
 }
 
 function sideOf(one: Sender | null, local: Sender): 'local' | 'remote' | null {
@@ -502,8 +497,7 @@ function endingOf(watch: Watch, { why }: Reported, local: Sender): TcpConnection
   const { resetter, opener, completeness } = watch
   if (resetter !== null && completeness === (SAW_SYN | SAW_RST) && resetter !== opener) return 'refused'
   if (why === null) return null
-  // What Fast Open sends along is answered no more than the SYN.
-  if ((completeness & ~SAW_DATA) === SAW_SYN && local.syns > 1) return 'timeout'
+  if (isUnanswered(watch, local)) return 'timeout'
   if (resetter !== null) return 'reset'
   if (watch.forth.fins > 0 && watch.back.fins > 0) return 'fin'
   return why === 'idle' ? 'idle' : why === 'closed' ? 'fin' : null
@@ -512,12 +506,17 @@ function endingOf(watch: Watch, { why }: Reported, local: Sender): TcpConnection
 function errorOf(watch: Watch, told: Reported, local: Sender, ended: TcpConnection['ended']): ItemError | null {
   if (told.refused !== null && watch.synAckAt < 0 && local.syns > 0) return { type: 'connection', msg: told.refused }
   if (ended === 'refused') return { type: 'connection', msg: 'refused: a reset answers the SYN' }
-  if (ended === 'timeout') {
+  if (isUnanswered(watch, local)) {
     const seconds = (local.lastAt / 1e6).toFixed(1)
     return { type: 'timeout', msg: `no answer to ${local.syns} SYNs in ${seconds} s` }
   }
   if (ended !== 'reset' || (watch.completeness & SAW_FIN) !== 0) return null
   return { type: 'connection', msg: `reset by the ${watch.resetter === local ? 'client' : 'server'}` }
+}
+
+/** Nothing but SYNs of one end. What Fast Open sends along is answered no more than they are. */
+function isUnanswered({ completeness }: Watch, local: Sender): boolean {
+  return (completeness & ~SAW_DATA) === SAW_SYN && local.syns > 1
 }
 
 function timeToFirstByte(local: Sender, remote: Sender, { handshakeAt }: Watch): number | null {
@@ -527,8 +526,9 @@ function timeToFirstByte(local: Sender, remote: Sender, { handshakeAt }: Watch):
   return since < 0 ? null : remote.firstDataAt - since
 }
 
-function shortest({ samples, rttMin }: Sender): number | null {
-  return samples === 0 ? null : rttMin
+function shortest(a: Sender, b: Sender): number | null {
+  if (a.samples === 0) return b.samples === 0 ? null : b.rttMin
+  return b.samples === 0 ? a.rttMin : Math.min(a.rttMin, b.rttMin)
 }
 
 function average(sum: number, count: number): number | null {
