@@ -113,6 +113,15 @@ describe('grpc', () => {
     })
   })
 
+  it('says of messages of a stream that they are as they were sent', () => {
+    const sent = Buffer.concat([message('?', 1), message('!', 1)])
+    const events = talk(ask({ 'grpc-encoding': 'snappy' }, sent)).filter(({ event }) => event !== null)
+    assert.deepEqual(
+      events.map(({ event, error }) => [event!.content.text, error!.msg]),
+      ['?', '!'].map(text => [text, 'compressed (snappy): the content is as it was sent']),
+    )
+  })
+
   it('tells JSON as JSON', () => {
     const [item] = talk(ask({ 'content-type': 'application/grpc+json' }, message('{"sku":"a"}')))
     assert.deepEqual(item!.request!.message, { sku: 'a' })

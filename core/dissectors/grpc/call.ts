@@ -241,6 +241,10 @@ function messageEvent(ctx: Context, stream: Stream, part: Part, flow: MessageFlo
   }
   const event: Message = { kind: 'event', as: face, body, since: flow.since, size: PREFIX + flow.length }
   if (flow.damaged) event.error = { type: 'dissection', msg: 'bytes of the message are missing from the capture' }
+  else if (whole && plain === null) {
+    const coding = part.said.encoding ?? 'unknown'
+    event.error = { type: 'dissection', msg: `compressed (${coding}): the content is as it was sent` }
+  }
   return event
 }
 
