@@ -100,6 +100,8 @@ describe('kafka', () => {
       assert.deepEqual(known.payload, { authBytes: '[REDACTED]', username: 'alice' })
       assert.equal(ask(message(36, 99, plain)).request.payload, '[REDACTED]')
       assert.equal(ask(message(36, 1, plain)).request.payload, '[REDACTED]')
+      const envelope = ask(message(58, 0, [plain.length + 1, ...plain, 0, 1, 0])).request.payload
+      assert.deepEqual(envelope, { requestData: '[REDACTED]', requestPrincipal: null, clientHostAddress: '' })
       const setting = [...int(1), 4, ...short('b'), ...int(1), ...short('ssl.key.password'), 0, ...short('x'), 0]
       const { configs } = ask(message(44, 0, setting)).request.payload.resources[0]
       assert.deepEqual(configs, [{ name: 'ssl.key.password', configOperation: 0, value: '[REDACTED]' }])

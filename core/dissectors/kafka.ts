@@ -227,8 +227,11 @@ function request(at: Cursor, size: number, ctx: Context<State>): Message {
 
 const PRODUCE = 0
 const SASL_HANDSHAKE = 17
-/** SaslAuthenticate, delegation tokens, AlterUserScramCredentials: what cannot be read of them may be a secret. */
-const SECRET_APIS = new Set([36, 38, 39, 40, 41, 51])
+/**
+ * CreateTopics, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs; SaslAuthenticate, delegation tokens,
+ * AlterUserScramCredentials; Envelope: what cannot be read of them may be a secret.
+ */
+const SECRET_APIS = new Set([19, 32, 33, 36, 38, 39, 40, 41, 44, 51, 58])
 /** Memo of a request whose answer cannot be read. */
 const UNKNOWN = Object.freeze({})
 
@@ -237,6 +240,7 @@ function payload(at: Cursor, body: Body, plan: Plan | null, isSecret: boolean): 
   const { out } = body
   const start = at.position
   const before = out.length
+  const { keep } = body
   out.raw(PAYLOAD)
   if (plan === null) {
     raw(at, body, isSecret)
@@ -253,6 +257,7 @@ function payload(at: Cursor, body: Body, plan: Plan | null, isSecret: boolean): 
       out.raw(PAYLOAD)
       body.error = 0
       body.acks = null
+      body.keep = keep
       at.position = start
       raw(at, body, isSecret)
       return thrown.reason

@@ -175,8 +175,8 @@ export const CLUSTER: readonly Definition[] = [
     name: 'Envelope',
     versions: [0, 0],
     flexible: 0,
-    request: `requestData:bytes requestPrincipal:bytes clientHostAddress:bytes`,
-    response: `responseData:bytes errorCode:error`,
+    request: `requestData:secret requestPrincipal:bytes clientHostAddress:bytes`,
+    response: `responseData:secret errorCode:error`,
   },
   {
     key: 59,
