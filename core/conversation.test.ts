@@ -806,6 +806,15 @@ describe('a protocol that keeps messages in its state', () => {
   })
 })
 
+it('finds a message in mid-stream behind bytes of which another protocol wants to see more', () => {
+  const greedy = { ...OTHER, priority: -1, ports: [80], probe: (at: Cursor) => at.need(5000) as never }
+  const d = new Dialogue()
+  d.ask('the end of something\n')
+  d.ask('?a\n')
+  d.tell('!a\n')
+  assert.deepEqual(said(d, [greedy, LINES]), ['?a !a'])
+})
+
 it('passes over what is encrypted from the next byte on, by that cause', () => {
   const d = new Dialogue().open()
   d.ask('?a\n')

@@ -135,6 +135,8 @@ export class Conversation implements Reader {
     half.spoke = true
     if (c.dissector === null && (c.unknown || half.held !== null) && !half.ended)
       this.recognise(c, half, bytes, start, end)
+    if (c.dissector === null && !c.unknown && c.midstream && half.held !== null)
+      if (this.isBeginning(c, half, bytes, start, end)) this.drop(half, 'unknown protocol')
     if (c.unknown || half.ended) {
       this.seconds = seconds
       this.nanoseconds = nanoseconds
@@ -997,32 +999,46 @@ export class Conversation implements Reader {
 
   private detect(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): 'yes' | 'no' | 'more' {
     if (half.rejected) return 'no'
+    const found = this.find(c, half, bytes, start, end)
+    if (found === 'more' && end - start < MAX_PROBED) return 'more'
+    if (found === 'more' || found === null) {
+      this.reject(c, half)
+      return 'no'
+    }
+    c.dissector = found.dissector
+    c.hinted = found.hinted
+    c.client = found.side === 'client' ? half : c.peer(half)
+    this.open(c, c.midstream ? 'middle' : 'beginning')
+    if (c.midstream) {
+      half.synced = true
+      half.exact = true
+      c.peer(half).synced = false
+      c.peer(half).exact = true
+    }
+    return 'yes'
+  }
+
+  /** Whose message begins with these bytes? Those whose port it is are asked first. */
+  private find(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): Found | 'more' | null {
     const sides = c.client === null ? this.likelySides(c, half) : c.client === half ? CLIENT : SERVER
     let open = false
     for (const hinted of HINTS)
       for (const side of sides) {
         const port = (half === c.forth) === (side === 'client') ? c.otherPort : c.port
-        for (const d of this.dissectors) {
-          if (d.ports.includes(port) !== hinted || !d.transports.includes(c.transport)) continue
-          const answer = this.probe(c, d, side, port, hinted, bytes, start, end)
+        for (const dissector of this.dissectors) {
+          if (dissector.ports.includes(port) !== hinted || !dissector.transports.includes(c.transport)) continue
+          const answer = this.probe(c, dissector, side, port, hinted, bytes, start, end)
+          if (answer === 'yes') return { dissector, side, hinted }
           if (answer === 'more') open = true
-          if (answer !== 'yes') continue
-          c.dissector = d
-          c.hinted = hinted
-          c.client = side === 'client' ? half : c.peer(half)
-          this.open(c, c.midstream ? 'middle' : 'beginning')
-          if (c.midstream) {
-            half.synced = true
-            half.exact = true
-            c.peer(half).synced = false
-            c.peer(half).exact = true
-          }
-          return 'yes'
         }
       }
-    if (open && end - start < MAX_PROBED) return 'more'
-    this.reject(c, half)
-    return 'no'
+    return open ? 'more' : null
+  }
+
+  /** Among bytes of which somebody wants to see more: does this segment begin a message of somebody who is sure? */
+  private isBeginning(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): boolean {
+    const found = this.find(c, half, bytes, start, end)
+    return found !== null && found !== 'more'
   }
 
   /** In a connection that nobody knows, or not for certain: does a protocol begin here that needs no other to do so? */
@@ -1100,6 +1116,12 @@ export class Conversation implements Reader {
     this.passHeld(c, c.peer(half))
     this.drop(c.peer(half), 'unknown protocol')
   }
+}
+
+interface Found {
+  dissector: Dissector
+  side: Side
+  hinted: boolean
 }
 
 const NOTHING = new Uint8Array(0)
