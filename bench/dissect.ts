@@ -18,6 +18,7 @@ const { values } = parseArgs({
   },
 })
 
+const KINDS: readonly Kind[] = ['http', 'mix']
 const ROUNDS = 3
 /** tshark needs 20 s of CPU for what the others do in one: it reads a slice, and its figure is stretched. */
 const TSHARK_SHARE = 0.1
@@ -33,28 +34,37 @@ interface Contender {
 }
 
 note(`${cpus()[0]?.model}, Node ${process.version}`)
-await inFolder(async folder => {
-  const capture = `${folder}/http.pcap`
-  const made = makeCapture(capture, Number(values.packets), 'http')
-  note(`${made.packets} packets, ${made.bytes} bytes, ${made.messages.http} HTTP transactions`)
-  const contenders = [...hookline(capture), ...(await suricata(capture, folder)), ...(await tshark(folder, made))]
-  await compareCounts(contenders, made)
-  const costs = await race(contenders)
-  report(contenders, costs, made)
-  if (values.long) await flatness(folder)
-})
+for (const kind of KINDS) {
+  await inFolder(async folder => {
+    const capture = `${folder}/${kind}.pcap`
+    const made = makeCapture(capture, Number(values.packets), kind)
+    const { http, dns, redis } = made.messages
+    note(`${made.packets} packets, ${made.bytes} bytes, transactions: ${http} HTTP, ${dns} DNS, ${redis} Redis`)
+    const contenders = [
+      ...hookline(kind, capture),
+      ...(await suricata(kind, capture, folder)),
+      ...(await tshark(kind, folder, made)),
+    ]
+    await compareCounts(contenders, made)
+    report(kind, contenders, await race(contenders), made)
+  })
+}
+if (values.long) await inFolder(flatness)
 
-function hookline(capture: string): Contender[] {
+/** `mix` has DNS and Redis, too. What is compared is the number of HTTP transactions: the others are counted differently. */
+type Kind = 'http' | 'mix'
+
+function hookline(kind: Kind, capture: string): Contender[] {
   const bodies = [HOOKLINE, 'run', '--pcap', capture, '--json']
   const noBodies = [...bodies, '--no-bodies']
   return [
-    { name: 'http_nobodies', command: noBodies, count: () => countLines(noBodies, '"elapsedTime":'), share: 1 },
-    { name: 'http_bodies', command: bodies, count: () => countLines(bodies, '"elapsedTime":'), share: 1 },
+    { name: `${kind}_nobodies`, command: noBodies, count: () => countLines(noBodies, '"macro":"http"'), share: 1 },
+    { name: `${kind}_bodies`, command: bodies, count: () => countLines(bodies, '"macro":"http"'), share: 1 },
   ]
 }
 
 /** Its own configuration, which writes all of EVE; no rules. */
-async function suricata(capture: string, folder: string): Promise<Contender[]> {
+async function suricata(kind: Kind, capture: string, folder: string): Promise<Contender[]> {
   const version = await versionOf(['suricata', '-V'])
   if (version === null) {
     note('suricata is not installed (Debian: bookworm-backports): no ratio')
@@ -68,17 +78,17 @@ async function suricata(capture: string, folder: string): Promise<Contender[]> {
     await measure(command)
     return countLines(['cat', eve], '"event_type":"http"')
   }
-  return [{ name: 'suricata', command, count, share: 1 }]
+  return [{ name: `${kind}_suricata`, command, count, share: 1 }]
 }
 
-async function tshark(folder: string, whole: Made): Promise<Contender[]> {
+async function tshark(kind: Kind, folder: string, whole: Made): Promise<Contender[]> {
   const version = await versionOf(['tshark', '--version'])
   if (version === null) {
     note('tshark is not installed')
     return []
   }
   const slice = `${folder}/slice.pcap`
-  const made = makeCapture(slice, Math.round(whole.packets * TSHARK_SHARE), 'http')
+  const made = makeCapture(slice, Math.round(whole.packets * TSHARK_SHARE), kind)
   const share = made.messages.http / whole.messages.http
   note(`${version}: reads ${made.packets} packets, its time is stretched to ${whole.packets}`)
   const fields = ['http.request.method', 'http.request.uri', 'http.response.code'].flatMap(field => ['-e', field])
@@ -86,7 +96,7 @@ async function tshark(folder: string, whole: Made): Promise<Contender[]> {
   // One line a message; a response has no method.
   const count = () =>
     countLines([...command.slice(0, 4), '-Y', 'http.response', '-T', 'fields', '-e', 'frame.number'], '')
-  return [{ name: 'tshark', command, count, share }]
+  return [{ name: `${kind}_tshark`, command, count, share }]
 }
 
 async function compareCounts(contenders: Contender[], made: Made): Promise<void> {
@@ -110,21 +120,21 @@ async function race(contenders: Contender[]): Promise<Map<string, Cost[]>> {
   return costs
 }
 
-function report(contenders: Contender[], costs: Map<string, Cost[]>, made: Made): void {
+function report(kind: Kind, contenders: Contender[], costs: Map<string, Cost[]>, made: Made): void {
+  const { http, dns, redis } = made.messages
   const cpu = (name: string) => median(costs.get(name)!.map(cost => cost.cpu))
   for (const { name, share } of contenders) {
     const runs = costs.get(name)!
     figure(`${name}_cpu`, cpu(name) / share, 's')
     figure(`${name}_wall`, median(runs.map(({ wall }) => wall)) / share, 's')
     figure(`${name}_resident`, Math.max(...runs.map(({ resident }) => resident)), 'MB')
-    figure(`${name}_transactions_per_cpu_second`, (made.messages.http * share) / cpu(name), 'transactions/s')
+    figure(`${name}_transactions_per_cpu_second`, ((http + dns + redis) * share) / cpu(name), 'transactions/s')
   }
   for (const peer of ['suricata', 'tshark']) {
-    if (!costs.has(peer)) continue
-    const share = contenders.find(({ name }) => name === peer)!.share
-    for (const own of ['http_nobodies', 'http_bodies']) {
-      figure(`${own}_cpu_ratio_${peer}`, cpu(own) / (cpu(peer) / share), 'x')
-    }
+    const found = contenders.find(({ name }) => name === `${kind}_${peer}`)
+    if (found === undefined) continue
+    for (const own of [`${kind}_nobodies`, `${kind}_bodies`])
+      figure(`${own}_cpu_ratio_${peer}`, cpu(own) / (cpu(found.name) / found.share), 'x')
   }
 }
 

@@ -1,0 +1,105 @@
+/**
+ * What an item and a byte cost in each protocol, without reading files and printing items: a capture of ordinary
+ * traffic among its fixtures, again and again from other clients, through all dissectors on one core.
+ *
+ *   node bench/protocols.ts [--seconds N] [--all] [PROTOCOL…]      prints lines `figure <name> <value> <unit>`
+ */
+import { readdirSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { decode, Frame } from '../core/frame.ts'
+import type { Packet } from '../core/packet.ts'
+import { Pipeline } from '../core/pipeline.ts'
+import { loadProtocols } from '../core/registry.ts'
+import { readPackets } from '../core/testing/golden.ts'
+import { figure, note } from './measure.ts'
+
+/** Bodies kept, as `hookline run` does. */
+const KEEP = 1 << 20
+/** What most connections of a protocol look like; where none is named, all of its captures. */
+const ORDINARY: Readonly<Record<string, string>> = {
+  http: 'basic-keepalive',
+  dns: 'all-types',
+}
+const FIXTURES = new URL('../core/fixtures/', import.meta.url)
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  // Each capture by itself, the odd and the damaged ones too.
+  options: { seconds: { type: 'string', default: '2' }, all: { type: 'boolean', default: false } },
+})
+
+note(`${cpus()[0]?.model}, Node ${process.version}`)
+const protocols = await loadProtocols()
+const names = protocols.faces.map(({ name }) => name)
+for (const name of readdirSync(FIXTURES).sort())
+  if (names.includes(name) && (positionals.length === 0 || positionals.includes(name))) {
+    const files = readdirSync(new URL(`${name}/`, FIXTURES)).filter(file => /\.pcap(ng)?$/.test(file))
+    const [ordinary] = files.filter(file => file.startsWith(`${ORDINARY[name]}.`))
+    bench(name, ordinary === undefined ? files : [ordinary], name)
+    if (values.all) for (const file of files) bench(name, [file], `${name}_${file.replace(/\.[^.]*$/, '')}`)
+  }
+
+function bench(name: string, files: readonly string[], title: string): void {
+  const captures = files.map(file => readPackets(new URL(`${name}/${file}`, FIXTURES)))
+  const observers = protocols.observers.filter(observer => observer.name === name)
+  const pipeline = new Pipeline(
+    { protocols: { ...protocols, observers }, worker: 'bench', node: null, keepBodies: KEEP },
+    () => {},
+  )
+  const copies = captures.map(packets => packets.map(packet => ({ ...packet, bytes: packet.bytes.slice() })))
+  const ends = captures.map(packets => packets.map(placeOfClient))
+  let round = 0
+  const until = (seconds: number) => {
+    const before = process.cpuUsage()
+    for (;;) {
+      for (const [i, packets] of copies.entries()) play(packets, ends[i]!, pipeline, round)
+      round++
+      const { user, system } = process.cpuUsage(before)
+      if (user + system > seconds * 1e6) return (user + system) / 1e6
+    }
+  }
+  // Warm: what is measured is a worker in its tenth minute.
+  until(Number(values.seconds) / 2)
+  const counted = () => pipeline.tally.protocols.get(name) ?? { items: 0, bytes: 0 }
+  const { items, bytes } = { ...counted() }
+  const cpu = until(Number(values.seconds))
+  const now = counted()
+  figure(`dissect_${title}`, (now.items - items) / cpu, 'items/s')
+  figure(`dissect_${title}_item`, (now.bytes - bytes) / Math.max(1, now.items - items), 'bytes')
+  figure(`dissect_${title}_byte`, (cpu * 1e9) / Math.max(1, now.bytes - bytes), 'ns')
+}
+
+interface Ends {
+  /** Where the lower two bytes of both addresses are. */
+  source: number
+  destination: number
+}
+
+/** null: no IPv4 or IPv6 right before the transport. */
+function placeOfClient(packet: Packet): Ends | null {
+  const frame = new Frame()
+  if (decode(packet, frame) !== 'ok' || frame.bytes !== packet.bytes) return null
+  const { start } = frame
+  const { bytes } = packet
+  if (start >= 20 && bytes[start - 20] === 0x45) return { source: start - 6, destination: start - 2 }
+  if (start >= 40 && bytes[start - 40]! >> 4 === 6) return { source: start - 18, destination: start - 2 }
+  return null
+}
+
+/** The capture once more, between other hosts and later. */
+function play(packets: readonly Packet[], ends: readonly (Ends | null)[], pipeline: Pipeline, round: number): void {
+  for (const [i, packet] of packets.entries()) {
+    const place = ends[i]
+    if (place !== null && place !== undefined && round > 0) {
+      for (const at of [place.source, place.destination]) {
+        // Both ends move by the same step each round, so that they stay two.
+        const host = ((packet.bytes[at]! << 8) | packet.bytes[at + 1]!) + 1
+        packet.bytes[at] = (host >> 8) & 0xff
+        packet.bytes[at + 1] = host & 0xff
+      }
+    }
+    packet.seconds += 1
+    pipeline.packet(packet)
+  }
+}
