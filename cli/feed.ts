@@ -8,7 +8,7 @@ import {
   SPANS,
 } from '../core/batch.ts'
 import { utf8 } from '../core/cursor.ts'
-import type { Face } from '../core/dissector.ts'
+import type { Face, Summary } from '../core/dissector.ts'
 import type { Endpoint, Item } from '../core/item.ts'
 import { badge, columned, columnsOf, type Look, type Paint, paint, printable, sized, timed } from './terminal.ts'
 
@@ -151,11 +151,8 @@ export class Feed {
   }
 
   private line(item: Item): string {
-    const told = this.protocols.get(item.protocol.macro)?.summarize(item.request, item.response, item.event) ?? {
-      method: '',
-      summary: '',
-      status: '',
-    }
+    const told =
+      this.protocols.get(item.protocol.macro)?.summarize(item.request, item.response, item.event) ?? ownWords(item)
     const row = { ...told, abbr: item.protocol.abbr, color: item.protocol.backgroundColor }
     const cells = this.layout.map(column => this.place(column, column.cell(item, row)))
     return `${cells.join(' '.repeat(GAP)).trimEnd()}\n`
@@ -207,4 +204,11 @@ function clock(timestamp: number): string {
   const at = new Date(timestamp)
   const two = (value: number) => String(value).padStart(2, '0')
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, '0')}`
+}
+
+/** A protocol that a script defines says it in its items. */
+function ownWords({ request, response, event }: Item): Summary {
+  const told = request ?? event
+  const text = (value: unknown) => (value === undefined || value === null ? '' : String(value))
+  return { method: text(told?.method), summary: text(told?.summary), status: text(response?.status) }
 }

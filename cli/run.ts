@@ -4,6 +4,7 @@ import type { Batch } from '../core/batch.ts'
 import { Fault } from '../core/fault.ts'
 import { Pipeline } from '../core/pipeline.ts'
 import { loadProtocols } from '../core/registry.ts'
+import type { Tally } from '../core/tally.ts'
 import { readDescriptions } from './descriptions.ts'
 import { EXIT } from './exit.ts'
 import { Feed } from './feed.ts'
@@ -91,16 +92,25 @@ async function run(paths: string[], options: Options): Promise<number> {
   let packets: Source | null = null
   try {
     packets = await open()
-    await scripts.start()
+    const keepBodies = options.bodies ? KEPT_BODY : 0
+    const about = { worker: 'local', node: null, keepBodies }
+    const deliver = (batch: Batch) => {
+      show(batch, options, feed)
+      scripts.items(batch)
+    }
+    let tally: Tally | null = null
+    await scripts.start({
+      ...about,
+      protocols: protocols.faces.map(({ name }) => name),
+      dissected(reclaimed, batch) {
+        tally?.reclaim(reclaimed)
+        if (batch !== null) deliver(batch)
+      },
+    })
     if (packets.live) process.stderr.write(`capturing on ${options.interface}; Ctrl-C ends it\n`)
     const began = performance.now()
-    const pipeline = new Pipeline(
-      { protocols, worker: 'local', node: null, keepBodies: options.bodies ? KEPT_BODY : 0, describe },
-      batch => {
-        show(batch, options, feed)
-        scripts.items(batch)
-      },
-    )
+    const pipeline = new Pipeline({ ...about, protocols, describe, claimant: scripts.claimant }, deliver)
+    tally = pipeline.tally
     if (feed && shown.width !== null) writeText(1, feed.heading())
     const long = (packets.size ?? 0) >= LONG_FILE && told.width !== null && (feed === null || shown.width === null)
     const progress = long ? new Progress(packets.size!, told) : null

@@ -2,8 +2,9 @@
 import type { Batch } from '../core/batch.ts'
 import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
+import type { Claimant } from '../core/unclaimed.ts'
 import type { SendOrder, SendReply } from '../scripting/helper.ts'
-import { type ConsoleLine, ScriptHost, type ScriptSummary } from '../scripting/host.ts'
+import { type ConsoleLine, type HostDissection, ScriptHost, type ScriptSummary } from '../scripting/host.ts'
 import { FRAGMENTED, type PacketColumns, TRUNCATED } from '../scripting/packet-columns.ts'
 import { loadScripts, type Script } from '../scripting/script.ts'
 import type { ScriptError } from '../scripting/script-error.ts'
@@ -52,7 +53,8 @@ export class Scripts {
     this.look = look
   }
 
-  async start(): Promise<void> {
+  /** `dissection`: where the items of their dissectors go. */
+  async start(dissection: HostDissection): Promise<void> {
     if (this.scripts.length === 0) return
     // A spool that cannot be had is better known now than with the first alert.
     if (this.scripts.some(({ code }) => /\bvendor\b/.test(code))) await this.outbox.open()
@@ -63,8 +65,14 @@ export class Scripts {
       console: line => this.print(line),
       failed: error => this.print({ script: error.title, level: 'error', text: withoutTitle(error) }),
       send: order => this.send(order),
+      dissection,
     })
     this.wantsPackets = this.host.wants.packets
+  }
+
+  /** Takes the streams of protocols that only scripts may know. */
+  get claimant(): Claimant | null {
+    return this.host?.claimant ?? null
   }
 
   items(batch: Batch): void {
@@ -72,6 +80,7 @@ export class Scripts {
   }
 
   packet(packet: Packet): void {
+    if (this.host?.claimant) this.press(this.host.pressure)
     if (!this.wantsPackets) return
     const { columns } = this
     const at = columns.count++
@@ -84,8 +93,9 @@ export class Scripts {
     if (columns.count === PACKETS) this.flush()
   }
 
-  /** Hands over the packets that wait for company. */
+  /** Hands over the packets and the streams that wait for company. */
   flush(): void {
+    this.host?.claimant?.flush()
     if (this.columns.count === 0) return
     this.press(this.host?.packets(this.columns))
     this.columns.count = 0

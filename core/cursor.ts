@@ -18,7 +18,7 @@ export class Malformed {
 }
 
 const DECODER = new TextDecoder('utf-8', { ignoreBOM: true })
-const MAX_SAFE_HIGH = 0x1fffff
+export const MAX_SAFE_HIGH = 0x1fffff
 
 export class Cursor {
   bytes: Uint8Array

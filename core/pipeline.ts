@@ -14,6 +14,7 @@ import { Reassembly } from './reassembly.ts'
 import { Refining } from './refining.ts'
 import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
+import { type Claimant, type Listener, Unclaimed } from './unclaimed.ts'
 
 export interface PipelineSettings {
   protocols: Protocols
@@ -24,6 +25,8 @@ export interface PipelineSettings {
   keepBodies: number
   /** Where somebody has descriptions of messages (.proto files). */
   describe?: Describe | null
+  /** Who takes the streams that no dissector knows. */
+  claimant?: Claimant | null
 }
 
 /** Unfinished messages and segments before their turn, over all connections: half of what a worker may use. */
@@ -54,6 +57,8 @@ export class Pipeline {
   private readonly connections = new Connections()
   private readonly writer: ItemWriter
   private readonly conversation: Conversation
+  /** The conversation, or who stands before it. */
+  private readonly listener: Listener
   private readonly reassembly: Reassembly
   private readonly tcpObserver: Observer | null
   private readonly udpObserver: Observer | null
@@ -69,11 +74,12 @@ export class Pipeline {
     this.tcpObserver = observerOf(observers, 'tcp')
     this.udpObserver = observerOf(observers, 'udp')
     this.writer = new ItemWriter(settings.worker, settings.node, sink)
-    const { protocols, keepBodies, describe = null } = settings
+    const { protocols, keepBodies, describe = null, claimant = null } = settings
     const refining = new Refining(protocols.refiners)
     refining.select(protocols)
     this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
-    this.reassembly = new Reassembly(this.conversation, this.tally)
+    this.listener = claimant === null ? this.conversation : new Unclaimed(this.conversation, claimant)
+    this.reassembly = new Reassembly(this.listener, this.tally)
   }
 
   packet(packet: Packet): void {
@@ -255,7 +261,7 @@ export class Pipeline {
 
   private closeEnded(c: Connection, half: Half): void {
     if (!half.finSeen || half.ended || half.next !== half.fin) return
-    this.conversation.end(c, half, 'closed')
+    this.listener.end(c, half, 'closed')
     // The FIN has a sequence number of its own, which the other side acknowledges.
     half.next = (half.next + 1) | 0
     if (c.forth.ended && c.back.ended) this.conclude(c, 'closed')
@@ -281,7 +287,7 @@ export class Pipeline {
   private conclude(c: Connection, why: Ending): void {
     c.ending = why
     this.reassembly.finish(c)
-    this.conversation.finish(c, why)
+    this.listener.finish(c, why)
     this.connections.close(c)
     if (c.watch !== null && c.life === 'closed') {
       c.toldAt = this.now
@@ -420,7 +426,7 @@ export class Pipeline {
     else if (frame.missing > 0) {
       tally.missing += frame.missing
       tally.skip('message cut short', last - start)
-    } else this.conversation.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds, 0)
+    } else this.listener.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds, 0)
   }
 
   // ── ICMP (RFC 792, 4443) ────────────────────────────────────────────────────────────────────────────────────────

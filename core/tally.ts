@@ -30,6 +30,14 @@ export interface ProtocolTally {
   bytes: number
 }
 
+/** What others made of bytes that were passed over as of an unknown protocol. */
+export interface Reclaimed {
+  parsed: number
+  /** By cause, that one not among them. */
+  skipped: readonly (readonly [cause: string, bytes: number])[]
+  protocols: readonly (readonly [name: string, tally: ProtocolTally])[]
+}
+
 export class Tally {
   packets = 0
   /** Captured bytes, link headers included. */
@@ -60,6 +68,23 @@ export class Tally {
       this.protocols.set(name, found)
     }
     return found
+  }
+
+  /** Bytes that were passed over as unknown have been read by somebody else since: what has become of them. */
+  reclaim({ parsed, skipped, protocols }: Reclaimed): void {
+    let reclaimed = parsed
+    this.parsed += parsed
+    for (const [cause, bytes] of skipped) {
+      this.skip(cause as SkipCause, bytes)
+      reclaimed += bytes
+    }
+    for (const [name, counts] of protocols) {
+      const tally = this.protocol(name)
+      for (const key of Object.keys(counts) as (keyof ProtocolTally)[]) tally[key] += counts[key]
+    }
+    const unknown = (this.skipped.get('unknown protocol') ?? 0) - reclaimed
+    if (unknown === 0) this.skipped.delete('unknown protocol')
+    else this.skipped.set('unknown protocol', unknown)
   }
 
   get skippedBytes(): number {

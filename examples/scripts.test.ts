@@ -2,11 +2,15 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { HOME, hookline, SHOP_PCAP } from '../cli/testing/hookline.ts'
 import { OK, Receiver } from '../integrations/testing/receiver.ts'
 
 /** What the recording holds, as the shop's own code makes it: each failed charge fails its order and its checkout. */
 const FAILED_CHARGES = 17
+
+/** Three datagrams of a shop's metrics; made by `printf '…' | nc -u 127.0.0.1 8125`. */
+const STATSD_PCAP = fileURLToPath(new URL('captures/statsd.pcap', import.meta.url))
 
 describe('example scripts on the bundled capture', function () {
   this.timeout(60_000)
@@ -14,7 +18,7 @@ describe('example scripts on the bundled capture', function () {
   after(() => rmSync(folder, { recursive: true }))
   const tried = new Set<string>()
 
-  async function run(script: string, env: Record<string, string> = {}) {
+  async function run(script: string, env: Record<string, string> = {}, capture = SHOP_PCAP) {
     tried.add(script)
     const words = Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`])
     const ended = await hookline(folder, [
@@ -22,7 +26,7 @@ describe('example scripts on the bundled capture', function () {
       `${HOME}examples/scripts/${script}`,
       '-q',
       '--pcap',
-      SHOP_PCAP,
+      capture,
       ...words,
     ])
     assert.equal(ended.code, 0, ended.stderr)
@@ -66,6 +70,12 @@ describe('example scripts on the bundled capture', function () {
         times.toSorted((a, b) => b - a),
       )
     }
+  })
+
+  it('dissect-statsd.js reads datagrams that no other protocol knows', async () => {
+    const said = await run('dissect-statsd.js', {}, STATSD_PCAP)
+    assert.match(said, /\] shop\.orders 3, shop\.checkout\.time 2, shop\.cart\.size 1$/m)
+    assert.match(said, /^statsd +3 /m)
   })
 
   it('packet-byte-counter.js counts every packet', async () => {

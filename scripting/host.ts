@@ -4,19 +4,23 @@
  * seen is delivered again. They begin anew then: their global variables are lost, and what was in flight when the
  * process died they may see a second time.
  */
-import type { Batch } from '../core/batch.ts'
+import { type Batch, SPANS } from '../core/batch.ts'
 import { Fault } from '../core/fault.ts'
 import { JsonWriter } from '../core/json-writer.ts'
+import type { Reclaimed } from '../core/tally.ts'
 import { type Column, ColumnCutter, FIELDS } from './columns.ts'
 import type { Confinement } from './confinement.ts'
 import { Arguments, type Helper, loadHelpers, type SendOrder, type SendReply } from './helper.ts'
 import { LIMITS, type Limits } from './limits.ts'
 import { type PacketColumns, packColumns } from './packet-columns.ts'
 import { Reading } from './reading.ts'
+import type { DissectionSettings, Findings } from './sandbox/dissection.ts'
 import { assemble } from './sandbox/inside/assemble.ts'
+import type { Definition } from './sandbox/inside/dissectors.ts'
 import type { Counts, ToHost } from './sandbox/messages.ts'
 import { SandboxProcess } from './sandbox-process.ts'
 import type { Script } from './script.ts'
+import { ScriptClaimant } from './script-claimant.ts'
 import { type Failure, ScriptError, type ScriptFailure } from './script-error.ts'
 import { type Sheaf, Shelf } from './shelf.ts'
 
@@ -29,6 +33,16 @@ export interface ScriptSettings {
   failed(error: ScriptError): void
   /** Resolves when the order is safe on disk. Its rejection is thrown in the script. */
   send(order: SendOrder): Promise<SendReply>
+  /** Without it dissectors of scripts are not asked. */
+  dissection?: HostDissection
+}
+
+/** What dissectors of scripts need, and where their items go. */
+export interface HostDissection extends DissectionSettings {
+  /** Names of the protocols that need no script. */
+  protocols: readonly string[]
+  /** What they have made of streams that nobody else knew. */
+  dissected(reclaimed: Reclaimed, batch: Batch | null): void
 }
 
 export interface ConsoleLine {
@@ -89,6 +103,12 @@ export class ScriptHost {
   readonly #openCells = new JsonWriter(64 * 1024)
   readonly #openTexts = new JsonWriter(64 * 1024)
   #cutter = new ColumnCutter([])
+  /** Takes the streams of unknown protocols; null when no script has a dissector. */
+  readonly claimant: ScriptClaimant | null
+  readonly #dissects: boolean
+  /** Sent to the dissectors and not yet answered. */
+  #parcels = 0
+  #parcelBytes = 0
   #process: SandboxProcess | null = null
   #isReady = false
   #alone = false
@@ -114,6 +134,9 @@ export class ScriptHost {
     this.#helpers = new Map(helpers.map(helper => [helper.name, helper]))
     this.#inside = inside
     this.#shelf = new Shelf(limits.sheafItems, limits.sheafBytes)
+    const defines = settings.scripts.some(({ code }) => /\bdissector\s*\(/.test(code))
+    this.#dissects = defines && settings.dissection !== undefined
+    this.claimant = this.#dissects ? new ScriptClaimant(parcel => this.#sendStreams(parcel)) : null
   }
 
   static async start(settings: ScriptSettings): Promise<ScriptHost> {
@@ -171,8 +194,10 @@ export class ScriptHost {
     return this.#room()
   }
 
-  /** Until every script has seen all that was handed over so far. */
+  /** Until every script has seen all that was handed over so far, and what its dissectors made of it. */
   async drain(): Promise<void> {
+    this.claimant?.flush()
+    await this.#until(() => this.#parcels === 0 || !this.#isReady)
     this.#flush()
     const last = [...this.#shelf.sheaves]
     await this.#until(() => last.every(sheaf => sheaf.waiting.size === 0))
@@ -251,6 +276,12 @@ export class ScriptHost {
     return closed(this.#cells, this.#texts)
   }
 
+  /** Streams travel, too: wait for the promise, if there is one, before handing over more packets. */
+  get pressure(): undefined | Promise<void> {
+    if (this.#parcelBytes < this.#limits.heldBytes) return undefined
+    return this.#until(() => this.#parcels === 0 || !this.#isReady)
+  }
+
   #room(): undefined | Promise<void> {
     if (this.#shelf.held < this.#limits.heldBytes) return
     this.#flush()
@@ -274,6 +305,41 @@ export class ScriptHost {
     if (done.length === 0) return
     this.#waiters = this.#waiters.filter(waiter => !done.includes(waiter))
     for (const waiter of done) waiter.resolve()
+  }
+
+  // ---- dissectors of scripts
+
+  #sendStreams(parcel: Buffer): void {
+    if (!this.#isReady) {
+      this.claimant?.lose()
+      return
+    }
+    this.#parcels++
+    this.#parcelBytes += parcel.length
+    this.#process!.send({ type: 'streams' }, parcel)
+  }
+
+  #define(run: Run, definitions: Definition[]): void {
+    const { claimant } = this
+    const { dissection } = this.#settings
+    if (claimant === null || dissection === undefined || !Array.isArray(definitions)) return
+    const known = [...dissection.protocols, ...claimant.definitions.map(({ name }) => name)]
+    for (const definition of definitions) {
+      if (known.includes(definition.name)) {
+        const text = `dissector ${definition.name}: there is a protocol of that name already; it is asked nevertheless`
+        this.#settings.console({ script: run.title, level: 'warning', text })
+      }
+    }
+    claimant.definitions = [...claimant.definitions, ...definitions]
+  }
+
+  #dissected({ count, parsed, skipped, protocols, unwanted }: Omit<Findings, 'items'>, body: Buffer): void {
+    this.#parcels--
+    if (this.#parcels === 0) this.#parcelBytes = 0
+    this.claimant?.refuse(unwanted)
+    const batch = count === 0 ? null : batchOf(Buffer.from(body), count)
+    this.#settings.dissection?.dissected({ parsed, skipped, protocols }, batch)
+    this.#progressed()
   }
 
   // ---- letting go
@@ -322,7 +388,7 @@ export class ScriptHost {
 
   // ---- what the sandbox says
 
-  #receive(message: ToHost): void {
+  #receive(message: ToHost, body: Buffer): void {
     if (message.type === 'up') return void this.#process!.closeDoors()
     if (message.type === 'dropped') return void this.#load(this.#process!)
     if (message.type === 'ready') {
@@ -334,11 +400,16 @@ export class ScriptHost {
       this.#process!.kill()
       return
     }
+    if (message.type === 'dissected') {
+      this.#dissected(message.findings, body)
+      return
+    }
     const run = this.#runs[message.script]
     if (run === undefined) return
     switch (message.type) {
       case 'loaded':
         run.loaded(message.hooks)
+        this.#define(run, message.dissectors)
         return
       case 'enter':
         run.enter(message.hook)
@@ -471,24 +542,29 @@ export class ScriptHost {
 
   async #startProcess(): Promise<void> {
     this.#killed = null
-    this.#process = await SandboxProcess.start({
-      message: (message, from) => {
-        if (from === this.#process) this.#receive(message)
+    this.#process = await SandboxProcess.start(
+      {
+        message: (message, body, from) => {
+          if (from === this.#process) this.#receive(message, body)
+        },
+        exit: (how, from) => {
+          if (from === this.#process) this.#exited(how)
+        },
       },
-      exit: (how, from) => {
-        if (from === this.#process) this.#exited(how)
-      },
-    })
+      this.#dissects,
+    )
   }
 
   async #load(sandbox: SandboxProcess): Promise<void> {
     await sandbox.look()
+    const { worker, node, keepBodies } = this.#settings.dissection ?? { worker: '', node: null, keepBodies: 0 }
     const { consoleLines, consoleLinesPerSecond, consoleText, timers, causes } = this.#limits
     sandbox.send({
       type: 'load',
       inside: this.#inside,
       limits: this.#limits,
       alone: this.#alone,
+      dissection: { worker, node, keepBodies },
       settings: {
         env: JSON.stringify(this.#settings.env),
         nodeName: this.#settings.nodeName,
@@ -520,6 +596,10 @@ export class ScriptHost {
     this.#process = null
     const wasReady = this.#isReady
     this.#isReady = false
+    this.#parcels = 0
+    this.#parcelBytes = 0
+    this.claimant?.lose()
+    if (this.claimant !== null) this.claimant.definitions = []
     if (this.#stopping) {
       this.#progressed()
       return
@@ -709,6 +789,17 @@ function closed(cells: JsonWriter, texts: JsonWriter): [cells: Uint8Array, texts
   if (cells.length === 0) return [NO_CELLS, NO_CELLS.subarray(1)]
   cells.bytes[cells.length - 1] = CLOSE_BRACKET
   return [cells.bytes.subarray(0, cells.length), texts.bytes.subarray(0, texts.length)]
+}
+
+/** Lines of JSON as a batch; where the parts of each item lie is not known. */
+function batchOf(lines: Buffer, count: number): Batch {
+  const starts = new Int32Array(count + 1)
+  for (let i = 1, at = 0; i <= count; i++) {
+    at = lines.indexOf(10, at) + 1
+    starts[i] = at
+  }
+  const spans = new Int32Array(count * SPANS).fill(-1)
+  return { bytes: lines, length: lines.length, count, starts, spans, keep() {}, free() {} }
 }
 
 /** Line and column of the first place in the stack that names the file. */

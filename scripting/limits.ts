@@ -5,6 +5,8 @@ export interface Limits {
   memoryMb: number
   /** ms that one call of a hook may run, waiting for helpers not counted: loops and regular expressions may never end. */
   callMs: number
+  /** ms that one call of a script's dissector may run: all that is captured waits for it. */
+  dissectMs: number
   /** ms that a script's top level may run. */
   loadMs: number
   /** ms that a call may overrun its limit, deaf to it inside the engine, until the process is killed. */
@@ -34,6 +36,7 @@ export interface Limits {
 export const LIMITS: Limits = {
   memoryMb: 128,
   callMs: 1000,
+  dissectMs: 50,
   loadMs: 5000,
   graceMs: 1000,
   processMb: 384,

@@ -13,7 +13,8 @@ const LAST_WORDS = 4096
 const PAGE = 4096
 
 export interface Events {
-  message(message: ToHost, from: SandboxProcess): void
+  /** `body` is only valid during the call. */
+  message(message: ToHost, body: Buffer, from: SandboxProcess): void
   /** The process has ended; `how` says by what: `SIGABRT: … JavaScript heap out of memory`. */
   exit(how: string, from: SandboxProcess): void
 }
@@ -25,7 +26,7 @@ export class SandboxProcess {
 
   private constructor(child: ChildProcess, events: Events) {
     this.#child = child
-    const reader = new FrameReader<ToHost>(message => events.message(message, this))
+    const reader = new FrameReader<ToHost>((message, body) => events.message(message, body, this))
     child.stdout!.on('data', (chunk: Buffer) => {
       try {
         reader.push(chunk)
@@ -42,8 +43,10 @@ export class SandboxProcess {
     child.on('close', (code, signal) => events.exit(ending(code, signal, this.#lastWords), this))
   }
 
-  static async start(events: Events): Promise<SandboxProcess> {
+  /** `dissects`: scripts may define dissectors, for which it needs the engine. */
+  static async start(events: Events, dissects: boolean): Promise<SandboxProcess> {
     const [program, args] = await command()
+    if (dissects) args.push('--dissect')
     const child = spawn(program, args, { cwd: '/', env: {}, stdio: ['pipe', 'pipe', 'pipe'] })
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve)

@@ -54,6 +54,25 @@ function onPacketCaptured(info: PacketInfo): boolean { return info.truncated || 
     assert.equal(await complaints(code), '')
   })
 
+  it('knows dissectors', async () => {
+    const code = `
+dissector<{ messages: number }>({
+  name: 'echo',
+  open: () => ({ messages: 0 }),
+  probe: (at, from, ctx) => from === 'client' && ctx.hinted && at.u16() > 2,
+  read(at, ctx) {
+    const text: string = at.within(at.u16()).text(2)
+    ctx.state.messages++
+    return text === '' ? at.fail('a text') : { kind: 'request', body: { text }, key: at.u64() }
+  },
+})`
+    assert.equal(await complaints(code), '')
+    assert.match(
+      await complaints("dissector({ name: 'a', probe: () => true, read: () => ({ kind: 'x', body: {} }) })"),
+      /"x"/,
+    )
+  })
+
   it('knows what is wrong', async () => {
     assert.match(await complaints('function f(data: Item) { return data.elapsedTme }'), /elapsedTme/)
     assert.match(await complaints("vendor.slack('http://x')"), /Expected 4 arguments/)

@@ -137,5 +137,113 @@ declare const utils: {
   nodeName(): string
 }
 
+// ---- protocols of one's own
+
+/**
+ * Defines a protocol, at the top level of the script. It is asked about connections that no other protocol knows, from
+ * their first byte on. One call may take 50 ms; helpers that wait (`vendor`, …) cannot be called from it.
+ */
+declare function dissector<State = undefined>(definition: ScriptDissector<State>): void
+
+interface ScriptDissector<State> {
+  /** Lower case, unique: items have it as `protocol.name`. */
+  name: string
+  title?: string
+  abbr?: string
+  version?: string
+  /** CSS colour of the badge. */
+  color?: string
+  reference?: string
+  /** Default: tcp. */
+  transports?: ('tcp' | 'udp')[]
+  /** A hint whom to ask first, never a proof. */
+  ports?: number[]
+  /** Lower is asked first. */
+  priority?: number
+  /** Answers may overtake each other and are matched by `key`. Else they come in the order of their requests. */
+  keyed?: boolean
+  /** ms after which a request counts as unanswered. */
+  patience?: number
+  /** Do these first bytes begin a message? Say yes to what cannot be anything else. */
+  probe(at: ScriptCursor, from: 'client' | 'server', ctx: DissectorContext<State>): boolean
+  /** Makes the state of one connection; called again after bytes were lost. */
+  open?(): State
+  /**
+   * Reads one message. Reading past the end of what has arrived is no mistake: it is called again when there is more.
+   * So change `ctx.state` only after the last read. null: bytes were read, and no message came of it.
+   */
+  read(at: ScriptCursor, ctx: DissectorContext<State>): DissectorMessage | null
+  /** The side sends no more: what can be made of the rest? */
+  end?(at: ScriptCursor, ctx: DissectorContext<State>, why: string): DissectorMessage | null
+}
+
+interface DissectorContext<State> {
+  /** Who sent the bytes. */
+  from: 'client' | 'server'
+  transport: 'tcp' | 'udp'
+  /** Of the server. */
+  port: number
+  /** The port is one of the dissector's own. */
+  hinted: boolean
+  /** Bytes of a body worth keeping; 0 when nobody wants bodies. */
+  keep: number
+  state: State
+  /** While an answer is read, without keys: `memo` of its request. */
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the script put there.
+  awaited: any
+}
+
+interface DissectorMessage {
+  kind: 'request' | 'response' | 'event'
+  /** What items have as `request`, `response` or `event`. A table shows its `method`, `summary` and `status`. */
+  body: object
+  /** With `keyed`: what an answer repeats of its request. */
+  key?: string | number
+  /** The answer tells of an error. */
+  failed?: boolean
+  /** Of a request: what reading its answer takes. */
+  memo?: unknown
+  /** This request will have no answer. */
+  unanswered?: boolean
+  /** More answers to the same request follow. */
+  more?: boolean
+  version?: string
+  /** What is wrong with the message. */
+  error?: string
+}
+
+/** Bytes that may end early. Numbers are big-endian unless they say `le`. */
+interface ScriptCursor {
+  readonly remaining: number
+  position: number
+  u8(): number
+  u16(): number
+  u24(): number
+  u32(): number
+  i8(): number
+  i16(): number
+  i32(): number
+  /** A decimal string beyond 2^53. */
+  u64(): number | string
+  i64(): number | string
+  u16le(): number
+  u32le(): number
+  f64(): number
+  peek(ahead?: number): number
+  skip(count: number): void
+  need(count: number): void
+  /** UTF-8. */
+  text(count: number): string
+  /** One character a byte. */
+  latin1(count: number): string
+  view(count: number): Uint8Array
+  /** A cursor over the next bytes alone. */
+  within(count: number): ScriptCursor
+  /** Position of the LF that ends the line. */
+  lineEnd(limit: number): number
+  /** For what is not allowed: `at.fail('a length of at least 4, found 2')`. The connection is looked at afresh. */
+  fail(expected: string): never
+}
+
 declare function setTimeout(task: (...args: unknown[]) => void, ms?: number, ...args: unknown[]): number
 declare function clearTimeout(id: number): void

@@ -33,6 +33,25 @@ export class Lost {
   }
 }
 
+/** @type {(keyof Inside)[]} */
+const CALLS = [
+  'ready',
+  'items',
+  'packets',
+  'resume',
+  'report',
+  'timer',
+  'settle',
+  'keep',
+  'loadFailed',
+  'definitions',
+  'probe',
+  'open',
+  'drop',
+  'read',
+  'end',
+]
+
 /** ms after which a batch pauses, so that the time of one call can be told from that of many. */
 const SLICE_MS = 25
 
@@ -92,8 +111,7 @@ export class ScriptIsolate {
       ],
       { result: { reference: true }, filename: 'hookline:runtime' },
     )
-    for (const name of ['ready', 'items', 'packets', 'resume', 'report', 'timer', 'settle', 'keep', 'loadFailed'])
-      this.#calls.set(name, await calls.get(name, { reference: true }))
+    for (const name of CALLS) this.#calls.set(name, await calls.get(name, { reference: true }))
     try {
       const script = await this.#isolate.compileScript(load.code, { filename: load.file })
       await script.run(context, { timeout: this.#limits.loadMs })
@@ -137,6 +155,25 @@ export class ScriptIsolate {
       return /** @type {string} */ (await this.#inside(name).apply(undefined, sent, { timeout }))
     } catch (error) {
       throw this.#lost(error, this.#limits.callMs) ?? error
+    }
+  }
+
+  /**
+   * Answers before the next line: only while no other call is under way. Throws `Lost`.
+   *
+   * @param {keyof Inside} name
+   * @param {any[]} args
+   * @returns {any}
+   */
+  ask(name, args) {
+    const timeout = this.#limits.dissectMs
+    const sent = args.map(one =>
+      one instanceof ArrayBuffer ? new ivm.ExternalCopy(one).copyInto({ release: true }) : one,
+    )
+    try {
+      return this.#inside(name).applySync(undefined, sent, { timeout })
+    } catch (error) {
+      throw this.#lost(error, timeout) ?? error
     }
   }
 

@@ -11,6 +11,7 @@ import { Lost, ScriptIsolate } from './isolate.js'
 
 /** @import { Limits } from '../limits.ts' */
 /** @import { Progress } from './inside/runtime.ts' */
+/** @import { Definition } from './inside/dissectors.ts' */
 /** @import { HostSettings, Load, ToHost, ToSandbox } from './messages.ts' */
 
 const STDOUT = 1
@@ -30,6 +31,8 @@ const NOBODY = 65534
  * @property {(error: Error) => void} reject
  */
 
+/** @import { Dissection, Answering } from './dissection.ts' */
+
 /** @type {Map<number, Asker>} */
 const waiting = new Map()
 /** @type {Map<number, Lane>} */
@@ -39,6 +42,21 @@ let calls = 0
 let alone = false
 let running = 0
 let ending = false
+/**
+ * The engine is loaded when a script is known to need it: no file can be read later.
+ *
+ * @type {typeof Dissection | null}
+ */
+const DissectionOf = process.argv.includes('--dissect') ? (await import('./dissection.ts')).Dissection : null
+/** @type {Dissection | null} */
+let dissection = null
+/**
+ * Records that wait until no script with dissectors is busy.
+ *
+ * @type {Buffer[]}
+ */
+const streams = []
+let dissecting = false
 let stopMs = 0
 /** @type {Buffer[]} */
 let unsaid = []
@@ -97,7 +115,7 @@ function receive(head, body) {
       return
     case 'load':
       alone = head.alone
-      void loadAll(head.scripts, head.inside, head.settings, head.limits)
+      void loadAll(head)
       return
     case 'items': {
       const args = [head.seq, head.count, head.columns, ...openCells(body, head.cells)]
@@ -111,6 +129,10 @@ function receive(head, body) {
       for (const to of head.to) lanes.get(to)?.push(task)
       return
     }
+    case 'streams':
+      streams.push(Buffer.from(body))
+      dissect()
+      return
     case 'fetched':
       answer(head.call)?.resolve([head.everyRow, head.kind, ...openCells(body, head.cells)])
       return
@@ -156,19 +178,41 @@ function answer(call) {
   return found
 }
 
-/**
- * @param {Load[]} scripts
- * @param {string} inside
- * @param {HostSettings} settings
- * @param {Limits} limits
- */
-async function loadAll(scripts, inside, settings, limits) {
+/** @param {Extract<ToSandbox, { type: 'load' }>} head */
+async function loadAll({ scripts, inside, settings, limits, dissection: about }) {
   stopMs = limits.stopMs
   for (const load of scripts) lanes.set(load.script, new Lane(load.script, limits))
   const loads = scripts.map(load => () => lanes.get(load.script)?.load(load, inside, settings))
   if (alone) for (const load of loads) await load()
   else await Promise.all(loads.map(load => load()))
+  if (DissectionOf !== null)
+    dissection = new DissectionOf(
+      [...lanes.values()].map(lane => lane.answering),
+      about,
+    )
   tell({ type: 'ready' })
+}
+
+/** Dissectors answer at once, which they can only while their script does nothing else. */
+function dissect() {
+  const asked = [...lanes.values()].filter(lane => lane.isDissecting)
+  if (dissection === null || dissecting || asked.some(lane => lane.busy)) return
+  dissecting = true
+  for (let body = streams.shift(); body !== undefined; body = streams.shift()) {
+    for (const lane of asked) {
+      lane.enter('dissector')
+      lane.forget()
+    }
+    const { items, ...findings } = dissection.feed(body)
+    for (const lane of asked) {
+      lane.count()
+      lane.leave(null, 0)
+    }
+    unsaid.push(frame({ type: 'dissected', findings }, items))
+    say()
+  }
+  dissecting = false
+  pumpAll()
 }
 
 function pumpAll() {
@@ -191,7 +235,9 @@ class Lane {
   #isolate
   /** @type {Task[]} */
   #queue = []
-  #busy = true
+  busy = true
+  /** @type {Definition[]} */
+  #definitions = []
   #gone = false
   #pending = 0
   #timers = 0
@@ -212,7 +258,7 @@ class Lane {
   }
 
   get idle() {
-    return this.#gone || (!this.#busy && this.unfinished === 0)
+    return this.#gone || (!this.busy && this.unfinished === 0)
   }
 
   /**
@@ -222,7 +268,7 @@ class Lane {
    */
   async load(load, inside, settings) {
     const { script } = this
-    this.#enter('load')
+    this.enter('load')
     try {
       const hooks = await this.#isolate.load(load, inside, settings, {
         fetch: (seq, row, path, whole) => ask({ type: 'fetch', script, call: ++calls, seq, row, path, whole }),
@@ -231,7 +277,8 @@ class Lane {
         failed: report => tell({ type: 'failed', script, report }),
         timer: (id, ms) => this.#startTimer(id, ms),
       })
-      tell({ type: 'loaded', script, hooks })
+      this.#definitions = JSON.parse(await this.#isolate.call('definitions', []))
+      tell({ type: 'loaded', script, hooks, dissectors: this.#definitions })
     } catch (error) {
       if (error instanceof Lost) this.#setApart('load', error)
       else {
@@ -241,9 +288,53 @@ class Lane {
         this.#gone = true
       }
     }
-    this.#leave(null, 0)
+    this.leave(null, 0)
   }
 
+  get isDissecting() {
+    return !this.#gone && this.#definitions.length > 0
+  }
+
+  /** @returns {Answering} */
+  get answering() {
+    return {
+      definitions: this.#definitions,
+      ask: (name, asking, bytes) => this.#ask(name, [asking, bytes], null),
+      open: definition => this.#ask('open', [definition], 0),
+      drop: state => this.#dropped.push(state),
+      failed: report => tell({ type: 'failed', script: this.script, report }),
+    }
+  }
+
+  /** Tells what its dissectors did wrong since they were counted last. */
+  count() {
+    this.#progress(/** @type {Progress} */ (parsed(this.#ask('report', [], '{}'))))
+  }
+
+  /** States that nobody holds any more; the collector may say so at any time. */
+  forget() {
+    for (const state of this.#dropped.splice(0)) this.#ask('drop', [state], undefined)
+  }
+  /** @type {number[]} */
+  #dropped = []
+
+  /**
+   * @template T
+   * @param {'probe' | 'read' | 'end' | 'open' | 'drop' | 'report'} name
+   * @param {any[]} args
+   * @param {T} otherwise
+   * @returns {T | any}
+   */
+  #ask(name, args, otherwise) {
+    if (this.#gone) return otherwise
+    try {
+      return this.#isolate.ask(name, args)
+    } catch (error) {
+      if (!(error instanceof Lost)) throw error
+      this.#setApart(name, error)
+      return otherwise
+    }
+  }
   /** @param {Task} task */
   push(task) {
     if (this.#gone) return
@@ -252,7 +343,7 @@ class Lane {
   }
 
   pump() {
-    if (this.#busy || this.#gone || (alone && running > 0)) return
+    if (this.busy || this.#gone || (alone && running > 0) || (streams.length > 0 && this.isDissecting)) return
     const task = this.#queue.shift()
     if (task !== undefined) void this.#run(task)
   }
@@ -262,7 +353,7 @@ class Lane {
     /** @type {number | null} */
     let seen = null
     let rows = 0
-    this.#enter(task.hook)
+    this.enter(task.hook)
     try {
       const answer = await this.#isolate.call(task.name, task.args)
       if (task.name === 'settle') {
@@ -287,7 +378,7 @@ class Lane {
       if (!(error instanceof Lost)) throw error
       this.#setApart(task.hook, error)
     }
-    this.#leave(seen, rows)
+    this.leave(seen, rows)
   }
 
   /** @param {Progress} progress */
@@ -312,8 +403,8 @@ class Lane {
   }
 
   /** @param {string} hook */
-  #enter(hook) {
-    this.#busy = true
+  enter(hook) {
+    this.busy = true
     running++
     tell({ type: 'enter', script: this.script, hook })
   }
@@ -322,10 +413,11 @@ class Lane {
    * @param {number | null} seen
    * @param {number} rows
    */
-  #leave(seen, rows) {
-    this.#busy = false
+  leave(seen, rows) {
+    this.busy = false
     running--
     mention({ type: 'leave', script: this.script, cpuMs: this.#isolate.cpuMs, seen, rows })
+    if (streams.length > 0) dissect()
     if (alone || ending) pumpAll()
     else this.pump()
     if (unsaid.length > 0) say()

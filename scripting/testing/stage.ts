@@ -8,7 +8,7 @@ import type { ScriptError } from '../script-error.ts'
 import { batchOf } from './items.ts'
 
 /** Short, so that tests of what never ends do. */
-export const SHORT: Partial<Limits> = { callMs: 300, loadMs: 1000, graceMs: 500, memoryMb: 32, stopMs: 500 }
+export const SHORT: Partial<Limits> = { callMs: 600, loadMs: 1000, graceMs: 500, memoryMb: 32, stopMs: 500 }
 
 export class Stage {
   readonly host: ScriptHost

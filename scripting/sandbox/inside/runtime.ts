@@ -2,6 +2,7 @@
  * The part of the sandbox that runs inside a script's isolate: makes its globals, calls its hooks, catches what they
  * throw. A script may break it, and then has broken only itself: nothing that others rely on is decided here.
  */
+import type { CursorParts, Dissecting, DissectorsInside } from './dissectors.ts'
 import type { Fetch, ItemBatch, ItemReaders } from './lazy-item.ts'
 
 /** What the process around the isolate does for it. */
@@ -51,7 +52,7 @@ export interface Progress {
   muted: number
 }
 
-export interface Inside {
+export interface Inside extends Dissecting {
   /** `hooks`: the script's functions by hook name. */
   ready(hooks: Record<string, Hook | undefined>): void
   items(seq: number, count: number, columns: string, cells: string, texts: string, ascii: boolean): string
@@ -73,6 +74,8 @@ export function start(
   settings: Settings,
   openers: Record<string, (bridge: HelperBridge) => unknown>,
   collect: () => void,
+  dissectorsOf: DissectorsInside,
+  cursorParts: CursorParts,
 ): Inside {
   /** Quick calls between two looks at the clock, which costs as much as a small hook. */
   const STRIDE = 8
@@ -176,14 +179,20 @@ export function start(
 
   const causes = new Set<string>()
   function failed(hook: string, kind: string, error: unknown): void {
+    const report = reportOf(hook, kind, error)
+    if (report !== null) bridge.failed(report)
+  }
+
+  /** Counts it; null: has been reported before. */
+  function reportOf(hook: string, kind: string, error: unknown): string | null {
     counts.errors++
-    if (causes.size >= settings.causes) return
+    if (causes.size >= settings.causes) return null
     const cause = describe(error)
     const [line, column] = place_(error)
     const key = `${hook} ${line}:${column} ${cause}`
-    if (causes.has(key)) return
+    if (causes.has(key)) return null
     causes.add(key)
-    bridge.failed(stringify({ hook, kind, cause, line, column }))
+    return stringify({ hook, kind, cause, line, column })
   }
 
   /** Text of whatever was thrown; its own code may throw again. */
@@ -216,6 +225,8 @@ export function start(
       return [null, null]
     }
   }
+
+  const dissecting = dissectorsOf(cursorParts, reportOf)
 
   // ---- hooks
 
@@ -299,6 +310,7 @@ export function start(
   }
 
   return {
+    ...dissecting,
     ready(found) {
       hooks.onItemCaptured = found.onItemCaptured
       const onPacketCaptured = found.onPacketCaptured ?? found.onPacket
