@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -47,6 +47,7 @@ describe('SIGKILL while alerts are sent to a receiver that fails half the time',
     })
     const spool = join(folder, 'spool')
     const told = new Set<string>()
+    const sandboxes = new Set<number>()
     let atWork = 0
     try {
       for (let death = 0; death < KILLS; death++) {
@@ -58,11 +59,15 @@ describe('SIGKILL while alerts are sent to a receiver that fails half the time',
         const started = once(child.stderr, 'data')
         if (random() < 0.85) await Promise.race([started, all])
         await pause(random() * 600)
+        for (const sandbox of childrenOf(child.pid!)) sandboxes.add(sandbox)
         child.kill('SIGKILL')
         const { stderr } = await all
         for (const [, mark] of stderr.matchAll(/\] sent (\S+)$/gm)) told.add(mark!)
         if (told.size > before && !/^deliveries:/m.test(stderr)) atWork++
       }
+      await pause(500)
+      assert.deepEqual([...sandboxes].filter(isAlive), [], 'sandboxes that outlive their host')
+      assert.ok(sandboxes.size >= KILLS / 2, `${sandboxes.size} sandboxes were seen`)
       assert.ok(atWork >= KILLS / 2, `${atWork} deaths came in the middle of the work`)
 
       // Half of the time is for dying; with a receiver that is well again, what is left takes seconds and not minutes.
@@ -87,6 +92,24 @@ describe('SIGKILL while alerts are sent to a receiver that fails half the time',
     }
   })
 })
+
+function childrenOf(pid: number): number[] {
+  const processes = readdirSync('/proc').filter(name => /^\d+$/.test(name))
+  return processes.map(Number).filter(one => statusOf(one, 'PPid') === String(pid))
+}
+
+/** null: it has ended. */
+function statusOf(pid: number, field: string): string | null {
+  try {
+    return new RegExp(`^${field}:\\s*(\\S+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? null
+  } catch {
+    return null
+  }
+}
+
+function isAlive(pid: number): boolean {
+  return statusOf(pid, 'State') !== null && statusOf(pid, 'State') !== 'Z'
+}
 
 function number(text: string): number {
   return Number(text.replaceAll(' ', ''))

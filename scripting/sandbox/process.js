@@ -64,7 +64,7 @@ let unsaid = []
 /** @type {FrameReader<ToSandbox>} */
 const reader = new FrameReader(receive)
 process.stdin.on('data', (/** @type {Buffer} */ chunk) => reader.push(chunk))
-process.stdin.on('end', () => process.exit(0))
+process.stdin.on('end', die)
 tell({ type: 'up' })
 
 /**
@@ -89,7 +89,17 @@ function tell(message) {
 function say() {
   const bytes = unsaid.length === 1 ? /** @type {Buffer} */ (unsaid[0]) : Buffer.concat(unsaid)
   unsaid = []
-  for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at)
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(STDOUT, bytes, at)
+  } catch {
+    // The host is gone, perhaps killed.
+    die()
+  }
+}
+
+/** Nobody listens any more. An orderly exit would wait for scripts that wait for an answer of the host. */
+function die() {
+  process.kill(process.pid, 'SIGKILL')
 }
 
 /**
