@@ -135,8 +135,6 @@ export class Conversation implements Reader {
     half.spoke = true
     if (c.dissector === null && (c.unknown || half.held !== null) && !half.ended)
       this.recognise(c, half, bytes, start, end)
-    if (c.dissector === null && !c.unknown && c.midstream && half.held !== null)
-      if (this.isBeginning(c, half, bytes, start, end)) this.drop(half, 'unknown protocol')
     if (c.unknown || half.ended) {
       this.seconds = seconds
       this.nanoseconds = nanoseconds
@@ -165,6 +163,7 @@ export class Conversation implements Reader {
         this.tally.limit('message size')
         this.lose(c, 'over a limit')
       } else if (half.heldEnd - half.heldStart >= half.wanted) this.readHeld(c, half)
+      this.beginHere(c, half, bytes, start, end)
     } else {
       const rest = this.process(c, half, bytes, start, end)
       if (rest < end) this.hold(half, bytes, rest, end)
@@ -1035,10 +1034,20 @@ export class Conversation implements Reader {
     return open ? 'more' : null
   }
 
-  /** Among bytes of which somebody wants to see more: does this segment begin a message of somebody who is sure? */
-  private isBeginning(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): boolean {
+  /**
+   * In mid-stream somebody still wants to see more of what was held, and this segment, which came behind it, begins a
+   * message of somebody who is sure: what was held is passed over.
+   */
+  private beginHere(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
+    if (c.dissector !== null || c.unknown || !c.midstream || half.held === null) return
+    const before = half.heldEnd - half.heldStart - (end - start)
+    if (before <= 0) return
     const found = this.find(c, half, bytes, start, end)
-    return found !== null && found !== 'more'
+    if (found === null || found === 'more') return
+    this.tally.skip('unknown protocol', before)
+    half.heldStart += before
+    this.beginMessage(half)
+    this.readHeld(c, half)
   }
 
   /** In a connection that nobody knows, or not for certain: does a protocol begin here that needs no other to do so? */

@@ -12,6 +12,8 @@ const BATCH_BYTES = 262_144
 const BATCH_ITEMS = 256
 /** Room for the item that goes beyond; a larger one makes its own. */
 const SLACK = 65_536
+/** Texts of seconds that are kept. */
+const MAX_SECONDS = 64
 /** A sender of ever new versions must not fill its connection. */
 const MAX_PREFIXES = 4
 const MAX_PROTOCOLS = 256
@@ -37,6 +39,13 @@ const NOTHING = new Uint8Array(0)
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')
+
+/** A second since 1970: in ten digits or more, and in RFC 3339 up to the full stop. */
+interface Second {
+  number: number
+  digits: Uint8Array
+  text: Uint8Array
+}
 
 /** What answers a request, or comes by itself. */
 export interface Answer {
@@ -96,10 +105,8 @@ export class ItemWriter {
   /** As it stands within a JSON string, and with the node as fields of an item. */
   private readonly workerText: string
   private readonly origin: string
-  private second = -1
-  /** Seconds since 1970 in ten digits or more, and RFC 3339 up to the full stop. */
-  private secondDigits: Uint8Array = NOTHING
-  private secondText: Uint8Array = NOTHING
+  private second: Second = { number: -1, digits: NOTHING, text: NOTHING }
+  private readonly seconds = new Map<number, Second>()
 
   constructor(worker: string, node: { ip: string; name: string } | null, sink: (batch: Batch) => void) {
     this.workerText = JSON.stringify(worker).slice(1, -1)
@@ -284,21 +291,28 @@ export class ItemWriter {
   private time(seconds: number, nanoseconds: number): void {
     const { out } = this
     out.reserve(80)
-    if (seconds !== this.second) {
-      this.second = seconds
-      this.secondDigits = constant(String(seconds))
-      this.secondText = constant(new Date(seconds * 1000).toISOString().slice(0, 20))
-    }
+    if (seconds !== this.second.number) this.second = this.secondOf(seconds)
     const whole = (nanoseconds / 1e6) | 0
     if (seconds === 0) out.integer(whole)
     else {
-      out.raw(this.secondDigits)
+      out.raw(this.second.digits)
       out.digits(whole, 3)
     }
     this.fraction(nanoseconds - whole * 1e6)
     out.raw(START_TIME)
-    out.raw(this.secondText)
+    out.raw(this.second.text)
     out.digits(nanoseconds, 9)
+  }
+
+  /** Items begin in the last few seconds, those of long connections long ago. */
+  private secondOf(number: number): Second {
+    const known = this.seconds.get(number)
+    if (known !== undefined) return known
+    if (this.seconds.size === MAX_SECONDS) this.seconds.clear()
+    const text = new Date(number * 1000).toISOString().slice(0, 20)
+    const second = { number, digits: constant(String(number)), text: constant(text) }
+    this.seconds.set(number, second)
+    return second
   }
 
   private milliseconds(nanoseconds: number): void {
