@@ -18,8 +18,21 @@ import { figure, note } from './measure.ts'
 const KEEP = 1 << 20
 /** What most connections of a protocol look like; where none is named, all of its captures. */
 const ORDINARY: Readonly<Record<string, string>> = {
-  http: 'basic-keepalive',
+  amqp: 'publish-consume',
   dns: 'all-types',
+  grpc: 'unary',
+  http: 'basic-keepalive',
+  http2: 'prior-knowledge',
+  kafka: 'produce-basic',
+  memcached: 'text',
+  mongodb: 'crud',
+  mqtt: 'qos-3.1.1',
+  mysql: 'text',
+  nats: 'requests',
+  postgresql: 'simple',
+  quic: 'v1',
+  sctp: 'basic',
+  tlsx: 'tls13',
 }
 const FIXTURES = new URL('../core/fixtures/', import.meta.url)
 
