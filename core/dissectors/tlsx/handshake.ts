@@ -168,7 +168,7 @@ function take(handshake: Handshake, type: number, taking: Taking | undefined, bo
 const SERVER_MESSAGES = new Map<number, Taking>([
   [SERVER_HELLO, takeServerHello],
   [HELLO_RETRY_REQUEST, (handshake, body) => (handshake.retry = readDraftRetry(body))],
-  [CERTIFICATE, (handshake, body) => (handshake.certificates = readChain(body))],
+  [CERTIFICATE, (handshake, body) => (handshake.certificates ??= readChain(body))],
   [CERTIFICATE_STATUS, handshake => (handshake.ocspStapled = true)],
   [SERVER_KEY_EXCHANGE, takeKeyExchange],
   [CERTIFICATE_REQUEST, handshake => (handshake.certificateRequested = true)],
@@ -177,7 +177,7 @@ const SERVER_MESSAGES = new Map<number, Taking>([
 ])
 
 const CLIENT_MESSAGES = new Map<number, Taking>([
-  [CERTIFICATE, (handshake, body) => (handshake.clientCertificates = readChain(body))],
+  [CERTIFICATE, (handshake, body) => (handshake.clientCertificates ??= readChain(body))],
   [CLIENT_KEY_EXCHANGE, handshake => (handshake.exchanged = true)],
 ])
 
