@@ -11,6 +11,7 @@ import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
 import { Pipeline } from '../core/pipeline.ts'
 import { loadProtocols } from '../core/registry.ts'
+import { including } from '../core/selection.ts'
 import { readPackets } from '../core/testing/golden.ts'
 import { figure, note } from './measure.ts'
 
@@ -44,7 +45,7 @@ const { values, positionals } = parseArgs({
 
 note(`${cpus()[0]?.model}, Node ${process.version}`)
 const protocols = await loadProtocols()
-const names = protocols.faces.map(({ name }) => name)
+const names = [...protocols.faces, ...(protocols.optional ?? [])].map(({ name }) => name)
 for (const name of readdirSync(FIXTURES).sort())
   if (names.includes(name) && (positionals.length === 0 || positionals.includes(name))) {
     const files = readdirSync(new URL(`${name}/`, FIXTURES)).filter(file => /\.pcap(ng)?$/.test(file))
@@ -55,7 +56,7 @@ for (const name of readdirSync(FIXTURES).sort())
 
 function bench(name: string, files: readonly string[], title: string): void {
   const captures = files.map(file => readPackets(new URL(`${name}/${file}`, FIXTURES)))
-  const observers = protocols.observers.filter(observer => observer.name === name)
+  const observers = including(protocols, [name]).observers.filter(observer => observer.name === name)
   const pipeline = new Pipeline(
     { protocols: { ...protocols, observers }, worker: 'bench', node: null, keepBodies: KEEP },
     () => {},

@@ -133,7 +133,7 @@ describe('bad input on the command line', function () {
     const { code, stdout, stderr } = await hookline(folder, ['run', '--pcap', '-', '--json'], gzipSync(shop))
     assert.equal(code, 0)
     assert.deepEqual(sums(stderr), { bytes: true })
-    assert.equal(stdout.trim().split('\n').length, 1287)
+    assert.equal(stdout.trim().split('\n').length, 1273)
   })
 
   it('ends quietly when its reader has seen enough', async () => {

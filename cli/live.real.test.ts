@@ -202,14 +202,12 @@ async function get(port: number, path: string, agent: Agent): Promise<{ path: st
   return { path, status: answer.statusCode, body }
 }
 
-/** What was said; not what is told of the connections. */
 // biome-ignore lint/suspicious/noExplicitAny: items of any protocol.
 function items(ndjson: string): any[] {
   return ndjson
     .split('\n')
     .filter(line => line !== '')
     .map(line => JSON.parse(line))
-    .filter(({ protocol }) => protocol.macro !== 'tcp-conn')
 }
 
 function children(parent: number): { pid: number; words: string }[] {

@@ -3,6 +3,7 @@ import { describe, it } from 'mocha'
 import type { Item } from '../item.ts'
 import type { Packet } from '../packet.ts'
 import { loadProtocols, type Protocols } from '../registry.ts'
+import { including } from '../selection.ts'
 import { golden, observeItems } from '../testing/golden.ts'
 import { ACK, Dialogue, FIN, ipv4Packet, packetOf, RST, SYN } from '../testing/packets.ts'
 import { observer, type TcpConnection } from './tcp-conn.ts'
@@ -15,7 +16,7 @@ describe('tcp-conn', () => {
 
   let protocols: Protocols
   before(async () => {
-    protocols = await loadProtocols()
+    protocols = including(await loadProtocols(), ['tcp-conn'])
   })
 
   function items(packets: readonly Packet[]): Item[] {

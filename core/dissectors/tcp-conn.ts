@@ -19,6 +19,8 @@ export const observer: Observer<Watch> = {
   ports: [],
   priority: 100,
   transports: ['tcp'],
+  // Scripts that read `data.response.status` of every item would stumble over each connection.
+  optional: true,
   open: () => new Watch(),
   observe,
   report,

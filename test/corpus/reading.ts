@@ -4,6 +4,7 @@ import { Fault } from '../../core/fault.ts'
 import type { Item } from '../../core/item.ts'
 import { Pipeline } from '../../core/pipeline.ts'
 import { loadProtocols } from '../../core/registry.ts'
+import { including } from '../../core/selection.ts'
 import { openCapture } from '../../worker/sources/file.ts'
 
 export interface Reading {
@@ -59,7 +60,7 @@ export class Reader {
 
 async function readCapture(path: string): Promise<Reading> {
   const items: Item[] = []
-  const protocols = await loadProtocols()
+  const protocols = including(await loadProtocols(), ['tcp-conn'])
   const pipeline = new Pipeline({ protocols, worker: 'local', node: null, keepBodies: KEEP_BODIES }, batch => {
     const lines = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.length).toString('utf8')
     for (const line of lines.split('\n')) if (line !== '') items.push(JSON.parse(line))
