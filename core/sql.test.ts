@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { Cursor } from './cursor.ts'
-import { looksLikeStatement, redactStatement, Skim, textValue, verbOf } from './sql.ts'
+import { looksLikeStatement, redactStatement, textValue, verbOf } from './sql.ts'
 
 describe('sql', () => {
   it('finds the first word of a statement', () => {
@@ -77,14 +76,5 @@ describe('sql', () => {
     assert.deepEqual(of(Buffer.from([0xff, 0])), { base64: '/wA=', size: 2 })
     assert.deepEqual(of(Buffer.from('grün'), 3), { text: 'gr', size: 5 })
     assert.deepEqual(of(Buffer.from('grün'), 0), { size: 5 })
-  })
-
-  it('keeps the beginning of what it skims, up to a gap', () => {
-    const skim = new Skim(10, 6)
-    assert.equal(skim.take(new Cursor(Buffer.from('abc'))), false)
-    assert.equal(skim.miss(8), false)
-    assert.equal(skim.miss(2), true)
-    assert.equal(skim.take(new Cursor(Buffer.from('fghijXX'))), true)
-    assert.equal(Buffer.from(skim.kept.subarray(0, skim.count)).toString(), 'abc')
   })
 })

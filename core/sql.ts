@@ -3,7 +3,7 @@
  * may be text or not, and messages that are larger than what should wait in memory.
  */
 import { isUtf8 } from 'node:buffer'
-import { type Cursor, latin1, utf8 } from './cursor.ts'
+import { latin1, utf8 } from './cursor.ts'
 
 export const REDACTED = '[REDACTED]'
 
@@ -142,48 +142,3 @@ export function redactStatement(query: string): string {
 
 /** A longer message is taken in as it comes. */
 export const LONG = 16_384
-
-/** A message on its way in, of which the first bytes are kept. */
-export class Skim {
-  readonly size: number
-  /** Bytes that are still to come. */
-  left: number
-  kept: Uint8Array = new Uint8Array(0)
-  count = 0
-  private readonly keep: number
-  private interrupted = false
-
-  constructor(size: number, keep: number) {
-    this.size = size
-    this.left = size
-    this.keep = Math.max(0, Math.min(keep, size))
-  }
-
-  /** Takes what is at the cursor; true at the end. */
-  take(at: Cursor): boolean {
-    const size = Math.min(this.left, at.remaining)
-    const wanted = this.interrupted ? 0 : Math.min(size, this.keep - this.count)
-    if (wanted > 0) {
-      if (this.count + wanted > this.kept.length) this.grow(wanted)
-      this.kept.set(at.bytes.subarray(at.position, at.position + wanted), this.count)
-      this.count += wanted
-    }
-    at.skip(size)
-    this.left -= size
-    return this.left === 0
-  }
-
-  /** `length` bytes were not captured. False when they reach beyond this message. */
-  miss(length: number): boolean {
-    if (length > this.left) return false
-    this.left -= length
-    if (this.count < this.keep) this.interrupted = true
-    return true
-  }
-
-  private grow(count: number): void {
-    const larger = new Uint8Array(Math.min(this.keep, Math.max(this.kept.length * 2, this.count + count)))
-    larger.set(this.kept)
-    this.kept = larger
-  }
-}

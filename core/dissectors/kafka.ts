@@ -123,7 +123,7 @@ function gathering(size: number, ctx: Context<State>): Gathering {
 function gather(at: Cursor, ctx: Context<State>, message: Gathering): Message | null {
   if (!message.take(at)) return null
   const read = gathered(at, ctx, message)
-  if (message.broken) read.error ??= { type: 'dissection', msg: 'a part of it was not captured' }
+  if (message.interrupted) read.error ??= { type: 'dissection', msg: 'a part of it was not captured' }
   return read
 }
 
@@ -135,9 +135,9 @@ function end(at: Cursor, ctx: Context<State>): Message | null {
   return { ...gathered(at, ctx, message), error: { type: 'dissection', msg: 'its end was not captured' } }
 }
 
-function gathered(at: Cursor, ctx: Context<State>, { size, kept }: Gathering): Message {
+function gathered(at: Cursor, ctx: Context<State>, { size, cursor }: Gathering): Message {
   try {
-    return ctx.from === 'client' ? request(kept, size, ctx) : response(kept, size, ctx)
+    return ctx.from === 'client' ? request(cursor, size, ctx) : response(cursor, size, ctx)
   } catch (thrown) {
     // Nothing more will come.
     if (thrown === Incomplete) at.fail('the header of a message, found a part of it')

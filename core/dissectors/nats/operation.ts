@@ -90,7 +90,7 @@ export class Operation {
     this.intake ??= new Intake(this.size, this.headerSize, keep)
     if (this.intake.left > 0) {
       this.intake.take(at)
-      at.commit(this, this.intake.weight)
+      at.commit(this, this.intake.kept.length)
     }
     if (this.intake.left > 0) at.need(1)
     readEnd(at)

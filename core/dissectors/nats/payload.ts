@@ -5,8 +5,9 @@
  *   NATS/1.0 [ SP status [ SP description ] ] CRLF  *( name ":" value CRLF )  CRLF  payload
  */
 import { isUtf8 } from 'node:buffer'
-import { type Cursor, utf8 } from '../../cursor.ts'
+import { utf8 } from '../../cursor.ts'
 import type { Json } from '../../item.ts'
+import { Skim } from '../../skim.ts'
 
 export interface Payload extends Json {
   /** Values of a name that is repeated are an array. null: the operation has none, or they were not kept. */
@@ -50,58 +51,17 @@ export function readPayload(bytes: Uint8Array, headerSize: number, size: number,
   return found
 }
 
-/** Of a payload that is longer than what should wait in memory. */
-export class Intake {
-  readonly size: number
+/** A payload that is longer than what should wait in memory, with its headers. */
+export class Intake extends Skim {
   readonly headerSize: number
-  /** Bytes still to come, the CR LF behind them not included. */
-  left: number
-  private readonly keep: number
-  private kept = new Uint8Array(0)
-  private count = 0
-  private interrupted = false
 
   constructor(size: number, headerSize: number, keep: number) {
-    this.size = size
+    super(size, (headerSize <= MAX_HEADERS ? headerSize : 0) + Math.max(keep, 0))
     this.headerSize = headerSize
-    this.left = size
-    this.keep = Math.min(size, (headerSize <= MAX_HEADERS ? headerSize : 0) + Math.max(keep, 0))
-  }
-
-  /** Bytes of memory that it takes. */
-  get weight(): number {
-    return this.kept.length
-  }
-
-  /** Takes what is at the cursor. */
-  take(at: Cursor): void {
-    const size = Math.min(this.left, at.remaining)
-    const wanted = this.interrupted ? 0 : Math.min(size, this.keep - this.count)
-    if (wanted > 0) {
-      if (this.count + wanted > this.kept.length) this.grow(wanted)
-      this.kept.set(at.bytes.subarray(at.position, at.position + wanted), this.count)
-      this.count += wanted
-    }
-    at.skip(size)
-    this.left -= size
-  }
-
-  /** `length` bytes were not captured. False when they reach beyond the payload. */
-  miss(length: number): boolean {
-    if (length > this.left) return false
-    this.left -= length
-    if (this.count < this.keep) this.interrupted = true
-    return true
   }
 
   payload(keep: number): Payload {
-    return readPayload(this.kept.subarray(0, this.count), this.headerSize, this.size, keep)
-  }
-
-  private grow(count: number): void {
-    const larger = new Uint8Array(Math.min(this.keep, Math.max(this.kept.length * 2, this.count + count)))
-    larger.set(this.kept)
-    this.kept = larger
+    return readPayload(this.beginning, this.headerSize, this.size, keep)
   }
 }
 

@@ -4,7 +4,8 @@
  *   type(1) length(4, itself included) body(length - 4)
  */
 import { Cursor } from '../../cursor.ts'
-import { LONG, Skim } from '../../sql.ts'
+import { Skim } from '../../skim.ts'
+import { LONG } from '../../sql.ts'
 
 /** What PostgreSQL itself believes (PQ_LARGE_MESSAGE_LIMIT is 2^30 - 1, and a length field more). */
 export const MAX_LENGTH = 0x40000004

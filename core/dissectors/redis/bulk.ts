@@ -3,7 +3,8 @@
  * not all there. A string may have 512 MB: `Blob` takes it in as it comes and keeps no more than was asked for.
  */
 import { isUtf8 } from 'node:buffer'
-import { type Cursor, latin1, utf8 } from '../../cursor.ts'
+import { latin1, utf8 } from '../../cursor.ts'
+import { Skim } from '../../skim.ts'
 
 /** `size` is the number of bytes on the wire; the text or base64 beside it may be of the first of them only. */
 export type Bulk = string | { text: string; size: number } | { base64: string; size: number } | { size: number }
@@ -55,50 +56,9 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')
 }
 
-/** A string that is longer than what should wait in memory, on its way in. */
-export class Blob {
-  readonly size: number
-  /** Bytes that are still to come. */
-  left: number
-  private readonly keep: number
-  private kept = new Uint8Array(0)
-  private count = 0
-  private interrupted = false
-
-  constructor(size: number, keep: number) {
-    this.size = size
-    this.left = size
-    this.keep = Math.max(0, Math.min(keep, size))
-  }
-
-  /** Takes what is at the cursor. */
-  take(at: Cursor): void {
-    const size = Math.min(this.left, at.remaining)
-    const wanted = this.interrupted ? 0 : Math.min(size, this.keep - this.count)
-    if (wanted > 0) {
-      if (this.count + wanted > this.kept.length) this.grow(wanted)
-      this.kept.set(at.bytes.subarray(at.position, at.position + wanted), this.count)
-      this.count += wanted
-    }
-    at.skip(size)
-    this.left -= size
-  }
-
-  /** `length` bytes were not captured. False when they reach beyond this string. */
-  miss(length: number): boolean {
-    if (length > this.left) return false
-    this.left -= length
-    if (this.count < this.keep) this.interrupted = true
-    return true
-  }
-
+/** A string that is longer than what should wait in memory. */
+export class Blob extends Skim {
   value(): Bulk {
-    return beginning(this.kept.subarray(0, this.count), this.size)
-  }
-
-  private grow(count: number): void {
-    const larger = new Uint8Array(Math.min(this.keep, Math.max(this.kept.length * 2, this.count + count)))
-    larger.set(this.kept)
-    this.kept = larger
+    return beginning(this.beginning, this.size)
   }
 }
