@@ -1,13 +1,14 @@
 /** AMQP: what is read from frames, and which answer belongs to which method. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { Cursor, Incomplete, Malformed } from '../cursor.ts'
+import { Cursor, Malformed } from '../cursor.ts'
 import type { Message, Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, only, readItems, readPackets } from '../testing/golden.ts'
+import { probed, Talk, type Told } from '../testing/talk.ts'
 import { readTable } from './amqp/fields.ts'
-import { dissector, type State } from './amqp.ts'
+import { dissector } from './amqp.ts'
 
 const FIXTURES = new URL('../fixtures/amqp/', import.meta.url)
 const MANY = 1 << 20
@@ -112,7 +113,7 @@ describe('amqp', () => {
 
   describe('content', () => {
     it('of several channels may come frame by frame in turns', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', publish(1, 'a'), publish(2, 'b'), header(2, 4), header(1, 6), body(1, 'one'), body(2, 'two!'))
       assert.deepEqual(bodies(talk.say('client', body(1, 'end'))), ['1 a oneend'])
       assert.deepEqual(bodies(talk.said), ['2 b two!', '1 a oneend'])
@@ -123,23 +124,28 @@ describe('amqp', () => {
     })
 
     it('is kept as far as it is wanted, in whole characters', () => {
-      const talk = new Talk(3)
+      const talk = new Talk(dissector, 3)
       const [message] = talk.say('client', publish(1, 'a'), header(1, 8), body(1, 'aéé'), body(1, 'éx'))
       assert.deepEqual(
         [message!.body.body, message!.body.encoding, message!.body.bodySize, message!.body.truncated],
         ['aé', null, 8, true],
       )
-      const none = new Talk(0).say('client', publish(1, 'a'), header(1, 3), body(1, 'abc'))[0]!
+      const none = new Talk(dissector, 0).say('client', publish(1, 'a'), header(1, 3), body(1, 'abc'))[0]!
       assert.deepEqual([none.body.body, none.body.bodySize, none.body.truncated], [null, 3, undefined])
     })
 
     it('that people cannot read is base64', () => {
-      const [message] = new Talk().say('client', publish(1, 'a'), header(1, 2), body(1, Buffer.from([0x80, 0])))
+      const [message] = new Talk(dissector, MANY).say(
+        'client',
+        publish(1, 'a'),
+        header(1, 2),
+        body(1, Buffer.from([0x80, 0])),
+      )
       assert.deepEqual([message!.body.body, message!.body.encoding], ['gAA=', 'base64'])
     })
 
     it('whose bytes were lost in its middle goes on behind them', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       const frame = body(1, 'x'.repeat(100))
       talk.say('client', publish(1, 'a'), header(1, 100), frame.subarray(0, 27))
       assert.equal(dissector.bridge!(200, talk.progress.client), false)
@@ -150,7 +156,7 @@ describe('amqp', () => {
     })
 
     it('that ends with its connection says so', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', publish(1, 'a'), header(1, 100), body(1, 'x'.repeat(100)).subarray(0, 17))
       const message = talk.end('client')
       assert.equal(message?.body.body, 'x'.repeat(10))
@@ -158,14 +164,14 @@ describe('amqp', () => {
     })
 
     it('of which frames are still to come when the connection ends says so', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', publish(1, 'a'), header(1, 6), body(1, 'one'))
       const [message] = dissector.close!(contextOf(talk.state, { keep: MANY }), 'capture-ended') as Told[]
       assert.deepEqual([message!.body.body, message!.body.truncated, message!.error?.type], ['one', true, 'dissection'])
     })
 
     it('larger than announced is none', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', publish(1, 'a'), header(1, 3))
       assert.throws(() => talk.say('client', body(1, 'four')), Malformed)
     })
@@ -173,7 +179,7 @@ describe('amqp', () => {
 
   describe('answers', () => {
     it('belong to the method of their channel that they are for', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       const declare = method(50, 10, '0000', short('q'), '00', '00000000')
       const [first, second] = [...talk.say('client', frame(1, 1, declare)), ...talk.say('client', frame(1, 2, declare))]
       const ok = method(50, 11, short('q'), '0000000000000000')
@@ -182,12 +188,12 @@ describe('amqp', () => {
     })
 
     it('do not come to who waits for none', () => {
-      const [purge] = new Talk().say('client', frame(1, 1, method(50, 30, '0000', short('q'), '01')))
+      const [purge] = new Talk(dissector, MANY).say('client', frame(1, 1, method(50, 30, '0000', short('q'), '01')))
       assert.equal(purge!.unanswered, true)
     })
 
     it('confirm one message, or all up to it', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', frame(1, 1, method(85, 10, '00')))
       const sent = ['a', 'b', 'c', 'd'].flatMap(key => talk.say('client', publish(1, key), header(1, 0)))
       assert.deepEqual(keys(talk.say('server', ack(1, 2, false))), [sent[1]!.key])
@@ -197,7 +203,7 @@ describe('amqp', () => {
     })
 
     it('are not awaited for more messages than memory allows', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', frame(1, 1, method(85, 10, '00')))
       for (let i = 0; i < 5000; i++) talk.say('client', publish(1, 'a'), header(1, 0))
       assert.equal(talk.said.filter(({ unanswered }) => unanswered).length, 5000 - 4096)
@@ -205,7 +211,7 @@ describe('amqp', () => {
     })
 
     it('may be lost: then nothing is paired that was asked before, and messages keep their numbers', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', frame(1, 1, method(85, 10, '00')))
       const [before] = talk.say('client', publish(1, 'a'), header(1, 0))
       talk.state = dissector.lost!(talk.state, 'server')
@@ -223,7 +229,7 @@ describe('amqp', () => {
     })
 
     it('are given by a server that closes', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       const declare = talk.say('client', frame(1, 1, method(50, 10, '0000', short('q'), '00', '00000000')))
       const closed = talk.say('server', frame(1, 1, method(20, 40, '0194', short('NOT_FOUND'), '0032000a')))
       assert.deepEqual(keys(closed), keys(declare))
@@ -234,7 +240,7 @@ describe('amqp', () => {
 
   describe('a protocol header', () => {
     it('is answered by the version of the server', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       const [asked] = talk.say('client', Buffer.from('AMQP\0\x01\0\0', 'latin1'))
       const [told] = talk.say('server', Buffer.from('AMQP\0\0\x09\x01', 'latin1'))
       assert.deepEqual([asked!.body.version, told!.body.version, told!.failed], ['1-0', '0-9-1', true])
@@ -242,7 +248,7 @@ describe('amqp', () => {
     })
 
     it('of AMQP 1.0 that both send leads elsewhere', () => {
-      const talk = new Talk()
+      const talk = new Talk(dissector, MANY)
       talk.say('client', Buffer.from('AMQP\0\x01\0\0', 'latin1'))
       assert.equal(talk.say('server', Buffer.from('AMQP\0\x01\0\0', 'latin1'))[0]!.becomes, 'unknown')
     })
@@ -257,11 +263,14 @@ describe('amqp', () => {
     ]
     for (const [mechanism, response, user] of logins) {
       const login = method(10, 11, properties, short(mechanism), long(response), short('en_US'))
-      const [message] = new Talk().say('client', frame(1, 0, login))
+      const [message] = new Talk(dissector, MANY).say('client', frame(1, 0, login))
       assert.deepEqual([message!.body.response, message!.body.user], ['[REDACTED]', user])
       assert.doesNotMatch(JSON.stringify(message), /secret/)
     }
-    const [update] = new Talk().say('client', frame(1, 0, method(10, 70, long('secret'), short('expired'))))
+    const [update] = new Talk(dissector, MANY).say(
+      'client',
+      frame(1, 0, method(10, 70, long('secret'), short('expired'))),
+    )
     assert.deepEqual([update!.body.newSecret, update!.body.reason], ['[REDACTED]', 'expired'])
   })
 
@@ -302,49 +311,8 @@ describe('amqp', () => {
   })
 })
 
-type Told = Message & { body: Json }
-
-/** What both sides say, one after the other, read as the engine reads it. */
-class Talk {
-  readonly said: Told[] = []
-  readonly progress: Record<Side, unknown> = { client: null, server: null }
-  state: State = dissector.open!()
-  private readonly keep: number
-
-  constructor(keep = MANY) {
-    this.keep = keep
-  }
-
-  say(from: Side, ...parts: Uint8Array[]): Told[] {
-    const bytes = Buffer.concat(parts)
-    const at = new Cursor(bytes)
-    const told: Told[] = []
-    while (at.position < at.end) {
-      at.progress = this.progress[from]
-      at.committed = -1
-      const message = dissector.read(at, contextOf(this.state, { from, keep: this.keep }))
-      this.progress[from] = at.committed >= 0 ? at.progress : null
-      if (message !== null) told.push(...([message].flat() as Told[]))
-    }
-    this.said.push(...told)
-    return told
-  }
-
-  end(from: Side): Told | null {
-    const at = new Cursor(Buffer.alloc(0))
-    at.progress = this.progress[from]
-    return dissector.end!(at, contextOf(this.state, { from, keep: this.keep }), 'closed') as Told | null
-  }
-}
-
 function probe(bytes: Uint8Array, from: Side, hinted = false): boolean | 'more' {
-  try {
-    return dissector.probe(new Cursor(bytes), from, contextOf(undefined as never, { from, hinted }))
-  } catch (thrown) {
-    if (thrown === Incomplete) return 'more'
-    if (thrown instanceof Malformed) return false
-    throw thrown
-  }
+  return probed(dissector, bytes, contextOf(undefined as never, { from, hinted }))
 }
 
 function read(name: string): Item[] {

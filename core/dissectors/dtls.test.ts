@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
-import { Cursor } from '../cursor.ts'
 import type { Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { dissect, generator, golden, only, readPackets } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import { dissector, type Session } from './dtls.ts'
 
 const FIXTURES = new URL('../fixtures/dtls/', import.meta.url)
@@ -75,11 +75,6 @@ function read(name: string): Json[] {
   return dissect(readPackets(new URL(name, FIXTURES)), only(dissector), 0).items as unknown as Json[]
 }
 
-function probe(bytes: Uint8Array): boolean {
-  const at = new Cursor(bytes, 0, bytes.length, true)
-  try {
-    return dissector.probe(at, 'client', contextOf(undefined as unknown as Session, { transport: 'udp' }))
-  } catch {
-    return false
-  }
+function probe(bytes: Uint8Array): boolean | 'more' {
+  return probed(dissector, bytes, contextOf(undefined as unknown as Session, { transport: 'udp' }))
 }

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
-import { Cursor, Incomplete, Malformed } from '../cursor.ts'
+import { Cursor, Malformed } from '../cursor.ts'
 import type { Context, Message, Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { JsonWriter, Written } from '../json-writer.ts'
 import { loadProtocols } from '../registry.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, readItems, readPackets } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import { DEFINITIONS, findApi } from './kafka/apis.ts'
 import { CLASSIC, FLEXIBLE } from './kafka/body.ts'
 import { type Plan, parse } from './kafka/definition.ts'
@@ -532,10 +533,5 @@ function piecewise(bytes: readonly number[], asked: unknown, keep: number, lost 
 }
 
 function probe(bytes: ArrayLike<number>, from: Side = 'client', asked?: unknown): boolean | 'more' {
-  const ctx = { ...serverContext(asked, 0), from, out: new JsonWriter(64) }
-  try {
-    return dissector.probe(new Cursor(Uint8Array.from(bytes)), from, ctx)
-  } catch (thrown) {
-    return thrown === Incomplete ? 'more' : false
-  }
+  return probed(dissector, Uint8Array.from(bytes), { ...serverContext(asked, 0), from, out: new JsonWriter(64) })
 }

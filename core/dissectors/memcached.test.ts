@@ -1,11 +1,12 @@
 /** Memcached: what is read from bytes, what pairs with what, and what is not taken for it. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { Cursor, Incomplete, Malformed } from '../cursor.ts'
+import { Cursor, Malformed } from '../cursor.ts'
 import type { Message, Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, only, readItems, readPackets } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import { dissector } from './memcached.ts'
 
 const FIXTURES = new URL('../fixtures/memcached/', import.meta.url)
@@ -150,12 +151,5 @@ function say(text: string, changes: object = {}): Message {
 }
 
 function probe(from: Side, text: string, changes: object = {}): boolean | 'more' {
-  try {
-    const at = new Cursor(Buffer.from(text, 'latin1'))
-    return dissector.probe(at, from, contextOf(dissector.open!(), { from, ...changes }))
-  } catch (thrown) {
-    if (thrown === Incomplete) return 'more'
-    assert.ok(thrown instanceof Malformed)
-    return false
-  }
+  return probed(dissector, Buffer.from(text, 'latin1'), contextOf(dissector.open!(), { from, ...changes }))
 }

@@ -8,6 +8,7 @@ import type { Item, Json, JsonValue } from '../item.ts'
 import { JsonWriter, Written } from '../json-writer.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, only, readItems, readPackets } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import { dissector, type State } from './mongodb.ts'
 
 const FIXTURES = new URL('../fixtures/mongodb/', import.meta.url)
@@ -394,13 +395,8 @@ function inSegments(bytes: Buffer, size: number, keep: number): Told {
   }
 }
 
-function probe(from: Side, bytes: Buffer): boolean {
-  try {
-    return dissector.probe(new Cursor(bytes), from, contextOf(dissector.open!(), { from }))
-  } catch (thrown) {
-    assert.ok(thrown instanceof Malformed || thrown === Incomplete)
-    return false
-  }
+function probe(from: Side, bytes: Buffer): boolean | 'more' {
+  return probed(dissector, bytes, contextOf(dissector.open!(), { from }))
 }
 
 function messageOf(document: Json, responseTo = 0): Buffer {

@@ -1,11 +1,12 @@
 /** MQTT: what is read from packets of each version, who answers whom, and what is not taken for it. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { Cursor, Incomplete, Malformed } from '../cursor.ts'
-import type { Message, Side } from '../dissector.ts'
+import { Malformed } from '../cursor.ts'
+import type { Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, only, readItems, readPackets } from '../testing/golden.ts'
+import { probed, Talk } from '../testing/talk.ts'
 import { dissector, type State } from './mqtt.ts'
 
 const FIXTURES = new URL('../fixtures/mqtt/', import.meta.url)
@@ -110,21 +111,21 @@ describe('mqtt', () => {
         ['e0018e', 5],
       ]
       for (const [bytes, level] of cases) {
-        const talk = new Talk(0)
+        const talk = talkAt(0)
         talk.say('client', Buffer.from(bytes, 'hex'))
         assert.equal(talk.state.level, level, bytes)
       }
     })
 
     it('that cannot be told leaves the payload out', () => {
-      const [message] = new Talk(0).say('server', Buffer.from('3008' + '0003612f62' + '007b7d', 'hex'))
+      const [message] = talkAt(0).say('server', Buffer.from('3008' + '0003612f62' + '007b7d', 'hex'))
       const { topic, qos, payload, payloadSize } = message!.body
       assert.deepEqual({ topic, qos }, shared)
       assert.deepEqual([payload, payloadSize, message!.error?.type], [null, null, 'dissection'])
     })
 
     it('outlives a loss', () => {
-      const talk = new Talk(5)
+      const talk = talkAt(5)
       talk.state = dissector.lost!(talk.state, 'client')
       assert.equal(talk.state.level, 5)
     })
@@ -132,7 +133,7 @@ describe('mqtt', () => {
 
   describe('answers', () => {
     it('of both sides have identifiers of their own', () => {
-      const talk = new Talk(4)
+      const talk = talkAt(4)
       const publish = Buffer.from('3207' + '0003612f62' + '0001', 'hex')
       const [ours] = talk.say('client', publish)
       const [theirs] = talk.say('server', publish)
@@ -144,7 +145,7 @@ describe('mqtt', () => {
     })
 
     it('to an identifier that was in use before a loss are nobody’s', () => {
-      const talk = new Talk(4)
+      const talk = talkAt(4)
       talk.say('client', Buffer.from('3207' + '0003612f62' + '0001', 'hex'))
       talk.state = dissector.lost!(talk.state, 'server')
       const [orphan, forgotten] = talk.say('server', Buffer.from('40020001', 'hex'))
@@ -153,7 +154,7 @@ describe('mqtt', () => {
     })
 
     it('of an exchange of AUTH come in turns, and the last is that of CONNECT, too', () => {
-      const talk = new Talk(0)
+      const talk = talkAt(0)
       const connect =
         '10' +
         '1a' +
@@ -181,7 +182,7 @@ describe('mqtt', () => {
     })
 
     it('are not awaited for more messages than memory allows', () => {
-      const talk = new Talk(4)
+      const talk = talkAt(4)
       for (let id = 1; id <= 5000; id++) {
         const bytes = Buffer.from('3207' + '0003612f62' + '0000', 'hex')
         bytes.writeUInt16BE(id, 7)
@@ -195,7 +196,7 @@ describe('mqtt', () => {
     const publish = Buffer.from('301d' + '0003612f62', 'hex')
 
     it('whose bytes were lost in its middle goes on behind them', () => {
-      const talk = new Talk(4)
+      const talk = talkAt(4)
       talk.say('client', publish, Buffer.from('begin'))
       assert.equal(dissector.bridge!(20, talk.progress.client), false)
       assert.equal(dissector.bridge!(16, talk.progress.client), true)
@@ -205,7 +206,7 @@ describe('mqtt', () => {
     })
 
     it('that ends with its connection says so', () => {
-      const talk = new Talk(4)
+      const talk = talkAt(4)
       talk.say('client', publish, Buffer.from('begin'))
       const message = talk.end('client')
       assert.equal(message?.body.payload, 'begin')
@@ -213,7 +214,7 @@ describe('mqtt', () => {
     })
 
     it('is kept as far as it is wanted', () => {
-      const body = (keep: number) => new Talk(4, keep).say('client', publish, Buffer.alloc(24, 'x'))[0]!.body
+      const body = (keep: number) => talkAt(4, keep).say('client', publish, Buffer.alloc(24, 'x'))[0]!.body
       assert.deepEqual([body(3).payload, body(3).payloadSize, body(3).truncated], ['xxx', 24, true])
       assert.deepEqual([body(0).payload, body(0).payloadSize, body(0).truncated], [null, 24, undefined])
     })
@@ -271,56 +272,22 @@ describe('mqtt', () => {
     const wrong = ['36050003612f62', '4102000a', 'c001', '8a00', '101000044d51545406', 'd0ffffffff00']
     for (const bytes of wrong)
       assert.throws(
-        () => new Talk(4).say('client', Buffer.from(bytes, 'hex'), Buffer.alloc(20)),
+        () => talkAt(4).say('client', Buffer.from(bytes, 'hex'), Buffer.alloc(20)),
         (thrown: unknown) => thrown instanceof Malformed,
         bytes,
       )
   })
 })
 
-type Told = Message & { body: Json }
-
-/** What both sides say, one after the other, read as the engine reads it. */
-class Talk {
-  readonly said: Told[] = []
-  readonly progress: Record<Side, unknown> = { client: null, server: null }
-  state: State = dissector.open!()
-  private readonly keep: number
-
-  constructor(level: number, keep = MANY) {
-    this.state.level = level
-    this.keep = keep
-  }
-
-  say(from: Side, ...parts: Uint8Array[]): Told[] {
-    const at = new Cursor(Buffer.concat(parts))
-    const told: Told[] = []
-    while (at.position < at.end) {
-      at.progress = this.progress[from]
-      at.committed = -1
-      const message = dissector.read(at, contextOf(this.state, { from, keep: this.keep }))
-      this.progress[from] = at.committed >= 0 ? at.progress : null
-      if (message !== null) told.push(...([message].flat() as Told[]))
-    }
-    this.said.push(...told)
-    return told
-  }
-
-  end(from: Side): Told | null {
-    const at = new Cursor(Buffer.alloc(0))
-    at.progress = this.progress[from]
-    return dissector.end!(at, contextOf(this.state, { from, keep: this.keep }), 'closed') as Told | null
-  }
+/** Both sides of a connection whose CONNECT told of this protocol level. */
+function talkAt(level: number, keep = MANY): Talk<State> {
+  const talk = new Talk(dissector, keep)
+  talk.state.level = level
+  return talk
 }
 
 function probe(bytes: Uint8Array, from: Side, hinted = false): boolean | 'more' {
-  try {
-    return dissector.probe(new Cursor(bytes), from, contextOf(undefined as never, { from, hinted }))
-  } catch (thrown) {
-    if (thrown === Incomplete) return 'more'
-    if (thrown instanceof Malformed) return false
-    throw thrown
-  }
+  return probed(dissector, bytes, contextOf(undefined as never, { from, hinted }))
 }
 
 function read(name: string): Item[] {

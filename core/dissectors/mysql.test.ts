@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { deflateSync, zstdCompressSync } from 'node:zlib'
 import { before, describe, it } from 'mocha'
-import { Cursor, Incomplete, Malformed } from '../cursor.ts'
+import { Cursor } from '../cursor.ts'
 import type { Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { loadProtocols, type Protocols } from '../registry.ts'
 import { contextOf } from '../testing/context.ts'
 import { dissect, golden, readItems, readPackets } from '../testing/golden.ts'
 import { Dialogue } from '../testing/packets.ts'
+import { probed } from '../testing/talk.ts'
 import { openSession } from './mysql/session.ts'
 import { dissector } from './mysql.ts'
 
@@ -405,11 +406,5 @@ function login(dialogue: Dialogue, capabilities: number): void {
 }
 
 function probe(side: Side, bytes: string): boolean | 'more' {
-  try {
-    return dissector.probe(new Cursor(latin(bytes)), side, contextOf(openSession(), { from: side }))
-  } catch (thrown) {
-    if (thrown === Incomplete) return 'more'
-    if (thrown instanceof Malformed) return false
-    throw thrown
-  }
+  return probed(dissector, latin(bytes), contextOf(openSession(), { from: side }))
 }

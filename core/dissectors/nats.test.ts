@@ -6,6 +6,7 @@ import type { Message, Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, only, readItems, readPackets } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import { dissector, type State } from './nats.ts'
 
 const FIXTURES = new URL('../fixtures/nats/', import.meta.url)
@@ -113,8 +114,8 @@ describe('nats', () => {
 
   describe('recognises', () => {
     it('a connection by its first bytes, at any port', () => {
-      assert.ok(probe('server', INFO))
-      assert.ok(probe('client', CONNECT))
+      assert.equal(probe('server', INFO), true)
+      assert.equal(probe('client', CONNECT), true)
     })
 
     it('one whose beginning was not seen', () => {
@@ -320,11 +321,6 @@ function kinds(told: Message[]): string[] {
   return told.map(({ kind, key, unanswered }) => (unanswered ? 'alone' : key === undefined ? kind : `${kind} ${key}`))
 }
 
-function probe(from: Side, text: string, hinted = false): boolean {
-  try {
-    return dissector.probe(new Cursor(Buffer.from(text)), from, contextOf(dissector.open!(), { from, hinted }))
-  } catch (thrown) {
-    assert.ok(thrown instanceof Malformed || thrown === Incomplete)
-    return false
-  }
+function probe(from: Side, text: string, hinted = false): boolean | 'more' {
+  return probed(dissector, Buffer.from(text), contextOf(dissector.open!(), { from, hinted }))
 }

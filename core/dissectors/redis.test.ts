@@ -5,6 +5,7 @@ import type { Context, Message, Side } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import { dissector, type State } from './redis.ts'
 
 const MANY = 1 << 20
@@ -705,16 +706,8 @@ function context(keep: number): Context<State> {
   return contextOf(dissector.open!(), { port: 6379, hinted: true, keep })
 }
 
-function probe(side: Side, bytes: string, hinted: boolean): boolean | 'more' {
-  const ctx = context(0)
-  ctx.hinted = hinted
-  try {
-    return dissector.probe(new Cursor(Buffer.from(bytes, 'latin1')), side, ctx)
-  } catch (thrown) {
-    if (thrown === Incomplete) return 'more'
-    if (thrown instanceof Malformed) return false
-    throw thrown
-  }
+function probe(from: Side, bytes: string, hinted: boolean): boolean | 'more' {
+  return probed(dissector, Buffer.from(bytes, 'latin1'), contextOf(dissector.open!(), { from, port: 6379, hinted }))
 }
 
 function isIncomplete(thrown: unknown): boolean {
