@@ -1,13 +1,19 @@
 /** The command line: finds the command, and turns what went wrong into one line and an exit code. */
 import { Command, CommanderError } from 'commander'
 import { Fault } from '../core/fault.ts'
-import { addDemo } from './demo.ts'
 import { EXIT } from './exit.ts'
-import { addNew } from './new.ts'
-import { addRun } from './run.ts'
-import { addSpool } from './spool.ts'
 import { printable } from './terminal.ts'
-import { addVersion } from './version.ts'
+
+type Add = (program: Command) => void
+
+/** In the order of the help. Loaded when they are asked for: what the others import would double the start of `run`. */
+const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
+  run: async () => (await import('./run.ts')).addRun,
+  new: async () => (await import('./new.ts')).addNew,
+  spool: async () => (await import('./spool.ts')).addSpool,
+  demo: async () => (await import('./demo.ts')).addDemo,
+  version: async () => (await import('./version.ts')).addVersion,
+}
 
 const program = new Command('hookline')
   .description('See every request on the wire, act on it with JavaScript.')
@@ -28,7 +34,10 @@ Examples:
 Exit codes: 0 done, 1 a bug in Hookline, 2 wrong usage or input, 3 a script failed, 4 alerts undelivered,
 130 interrupted.`,
   )
-for (const add of [addRun, addNew, addSpool, addDemo, addVersion]) add(program)
+const asked = process.argv[2] ?? ''
+// The help lists them all, and a word that is none of them is compared with all.
+for (const load of Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]!] : Object.values(COMMANDS))
+  (await load())(program)
 
 // `2>&1 | head`: nobody reads what we have to say, which is no reason to fail.
 process.stderr.on('error', () => {})

@@ -3,8 +3,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../core/fault.ts'
-import { Delivery } from '../integrations/delivery.ts'
-import { loadIntegrations, type Order } from '../integrations/integration.ts'
+import type { Delivery } from '../integrations/delivery.ts'
+import type { Order } from '../integrations/integration.ts'
 import type { Counts } from '../integrations/spool.ts'
 
 /** XDG base directories: what should outlive a restart and is no setting. */
@@ -13,6 +13,11 @@ export function defaultSpool(): string {
 }
 
 export async function openDelivery(directory: string): Promise<Delivery> {
+  // Most runs send nothing, and a database and HTTP clients take time to load.
+  const [{ Delivery }, { loadIntegrations }] = await Promise.all([
+    import('../integrations/delivery.ts'),
+    import('../integrations/integration.ts'),
+  ])
   try {
     return Delivery.open(directory, { integrations: await loadIntegrations() })
   } catch (error) {

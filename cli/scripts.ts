@@ -4,9 +4,9 @@ import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
 import type { Claimant } from '../core/unclaimed.ts'
 import type { SendOrder, SendReply } from '../scripting/helper.ts'
-import { type ConsoleLine, type HostDissection, ScriptHost, type ScriptSummary } from '../scripting/host.ts'
+import type { ConsoleLine, HostDissection, ScriptHost, ScriptSummary } from '../scripting/host.ts'
 import { FRAGMENTED, type PacketColumns, TRUNCATED } from '../scripting/packet-columns.ts'
-import { loadScripts, type Script } from '../scripting/script.ts'
+import type { Script } from '../scripting/script.ts'
 import type { ScriptError } from '../scripting/script-error.ts'
 import type { Outbox } from './outbox.ts'
 import { columned, columnsOf, type Look, paint, printable, printableWithColor, withoutColor } from './terminal.ts'
@@ -43,6 +43,8 @@ export class Scripts {
     outbox: Outbox,
     look: Look,
   ): Promise<Scripts> {
+    if (paths.length === 0) return new Scripts([], env, outbox, look)
+    const { loadScripts } = await import('../scripting/script.ts')
     return new Scripts(await loadScripts(paths), env, outbox, look)
   }
 
@@ -56,6 +58,7 @@ export class Scripts {
   /** `dissection`: where the items of their dissectors go. */
   async start(dissection: HostDissection): Promise<void> {
     if (this.scripts.length === 0) return
+    const { ScriptHost } = await import('../scripting/host.ts')
     // A spool that cannot be had is better known now than with the first alert.
     if (this.scripts.some(({ code }) => /\bvendor\b/.test(code))) await this.outbox.open()
     this.host = await ScriptHost.start({

@@ -3,7 +3,6 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Packet } from '../core/packet.ts'
 import { openCapture } from '../worker/sources/file.ts'
-import { openLive } from '../worker/sources/live.ts'
 import { counted, grouped } from './terminal.ts'
 
 export interface Source {
@@ -46,6 +45,7 @@ export async function openFile(path: string): Promise<Source> {
 }
 
 export async function openInterface(name: string, filter: string): Promise<Source> {
+  const { openLive } = await import('../worker/sources/live.ts')
   const live = await openLive(name, filter)
   return {
     live: true,
