@@ -141,5 +141,5 @@ function find(table: Connections, ends: Ends): Connection | null {
 
 function add(table: Connections, ends: Ends, transport: 'tcp' | 'udp' = 'tcp'): Connection {
   assert.equal(table.find(frame(ends), transport, ends.from[1], ends.to[1]), null)
-  return table.add(frame(ends), transport, ends.from[1], ends.to[1])
+  return table.add(frame(ends), transport, ends.from[1], ends.to[1], { seconds: 5, nanoseconds: 7 })
 }

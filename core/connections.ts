@@ -7,6 +7,7 @@ import type { Frame } from './frame.ts'
 import type { ItemError } from './item.ts'
 import type { Answer } from './item-writer.ts'
 import type { Request, Waiting } from './pairing.ts'
+import { endsHash, formatStreamName, streamHash } from './stream-name.ts'
 import type { SkipCause } from './tally.ts'
 
 /** A scan of a whole network opens one flow a packet: the table must not become the memory of the scan. */
@@ -107,15 +108,26 @@ export interface Segment {
   ack: number
 }
 
+/** Of a packet: seconds since 1970, and nanoseconds on top. */
+export interface Instant {
+  readonly seconds: number
+  readonly nanoseconds: number
+}
+
 export type Life = 'open' | 'closed' | 'datagrams'
 
 const NONE: readonly string[] = []
 
 export class Connection {
+  /** Among those of its table. */
   readonly number: number
+  /** Of its ends, as `endsHash` makes it. */
   readonly hash: number
   readonly transport: Transport
   readonly scope: number
+  /** When its first packet was captured. */
+  readonly seconds: number
+  readonly nanoseconds: number
   /** Scope of the other end's packets, null before its first. */
   backScope: number | null = null
   /** Addresses of the end that sent the first packet (0 to 3) and of the other (4 to 7), as Frame.words. */
@@ -173,8 +185,18 @@ export class Connection {
   newer: Connection | null = null
   older: Connection | null = null
 
-  constructor(number: number, hash: number, transport: Transport, frame: Frame, port: number, otherPort: number) {
+  constructor(
+    number: number,
+    hash: number,
+    transport: Transport,
+    frame: Frame,
+    port: number,
+    otherPort: number,
+    first: Instant,
+  ) {
     this.number = number
+    this.seconds = first.seconds
+    this.nanoseconds = first.nanoseconds
     this.hash = hash
     this.transport = transport
     this.scope = frame.scope
@@ -204,7 +226,8 @@ export class Connection {
 
   /** As items name it. */
   get stream(): string {
-    return `${String(this.number).padStart(12, '0')}${this.transport === 'tcp' ? '' : `_${this.transport}`}.pcap`
+    const { seconds, nanoseconds, transport } = this
+    return formatStreamName({ seconds, nanoseconds, hash: streamHash(this.hash, transport, this.scope), transport })
   }
 
   /** Port of the server side; where roles are unknown, of the end that was spoken to. */
@@ -238,7 +261,7 @@ export class Connections {
 
   /** As `find`, and the connection stays as it was: for a packet that is only told of. */
   peek(frame: Frame, transport: Transport, source: number, destination: number): Connection | null {
-    const hash = hashOf(frame.words, source, destination)
+    const hash = endsHash(frame.words, source, destination)
     this.lastHash = hash
     const slots = this.slots
     const mask = this.mask
@@ -295,9 +318,9 @@ export class Connections {
   private lastHash = 0
 
   /** For a packet that `find` has just not found. */
-  add(frame: Frame, transport: Transport, source: number, destination: number): Connection {
+  add(frame: Frame, transport: Transport, source: number, destination: number, first: Instant): Connection {
     if ((this.count + 1) * 2 > this.mask) this.enlarge()
-    const c = new Connection(this.numbers++, this.lastHash, transport, frame, source, destination)
+    const c = new Connection(this.numbers++, this.lastHash, transport, frame, source, destination, first)
     this.place(c)
     this.count++
     this.ages[c.life].push(c)
@@ -418,17 +441,4 @@ class Ages {
     const c = this.oldest
     return c !== null && seconds - c.lastSeconds > this.patience ? c : null
   }
-}
-
-/** The same for both directions; mixed so that neighbouring ports and addresses spread. */
-function hashOf(w: Int32Array, source: number, destination: number): number {
-  const a = mix(w[0]! ^ Math.imul(w[1]!, 31) ^ Math.imul(w[2]!, 17) ^ w[3]!, source)
-  const b = mix(w[4]! ^ Math.imul(w[5]!, 31) ^ Math.imul(w[6]!, 17) ^ w[7]!, destination)
-  return ((a ^ b) + Math.imul(a & b, 0x9e3779b1)) & 0x3fffffff
-}
-
-function mix(address: number, port: number): number {
-  let h = Math.imul(address ^ (port << 16) ^ port, 0x85ebca6b)
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return h ^ (h >>> 16)
 }

@@ -8,7 +8,7 @@
  * not wait for answers (`pipelined`) may have others under way, so there nothing is believed before a silence.
  */
 import { BufferPool } from './buffer-pool.ts'
-import type { Connection, Half } from './connections.ts'
+import type { Connection, Half, Instant } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
 import type { Context, Describe, Dissector, Ending, Message, Moment, Side } from './dissector.ts'
 import type { ItemError } from './item.ts'
@@ -19,6 +19,7 @@ import { payloadOf } from './payload.ts'
 import type { Reader } from './reassembly.ts'
 import type { Refining } from './refining.ts'
 import type { SkipCause, Tally } from './tally.ts'
+import type { Span } from './trace.ts'
 
 /** First bytes of a side that are kept while no protocol is sure. */
 const MAX_PROBED = 8192
@@ -77,6 +78,8 @@ export class Conversation implements Reader {
   held = 0
   /** Of the datagram in hand. */
   quoted: Quote | null = null
+  /** Somebody asks for the packets of messages. */
+  traced = false
 
   constructor(
     dissectors: readonly Dissector[],
@@ -574,13 +577,11 @@ export class Conversation implements Reader {
     const body = { from, length: size }
     const data = { ...payloadOf(bytes, start, end, this.context.keep) }
     const held = half.held === bytes
-    this.writer.writeEvent(
-      c,
-      { face, asker: from, body, size, failed: false, version: undefined, data },
-      null,
-      held ? half.seconds : this.seconds,
-      held ? half.nanoseconds : this.nanoseconds,
-    )
+    const seconds = held ? half.seconds : this.seconds
+    const nanoseconds = held ? half.nanoseconds : this.nanoseconds
+    const span = this.spanOf(half, seconds, nanoseconds)
+    const told: Answer = { face, asker: from, body, size, failed: false, version: undefined, data, span }
+    this.writer.writeEvent(c, told, null, seconds, nanoseconds)
   }
 
   /** What was held for a protocol that nobody turned out to speak. */
@@ -627,6 +628,7 @@ export class Conversation implements Reader {
       failed: message.failed === true,
       version,
       gained: undefined,
+      span: this.spanOf(half, seconds, nanoseconds),
     }
     this.refining.refine(
       kind === 'request' ? told : null,
@@ -640,7 +642,7 @@ export class Conversation implements Reader {
       if (told.failed) tally.failed++
       if (kind === 'event') this.writer.writeEvent(c, told, error, seconds, nanoseconds)
       else if (kind !== 'nothing') this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
-    }
+    } else c.items++
     if (message.refuses !== undefined) this.refuse(message.refuses)
   }
 
@@ -665,6 +667,7 @@ export class Conversation implements Reader {
       gained: undefined,
       followed: false,
       answers: 0,
+      span: this.spanOf(half, seconds, nanoseconds),
     }
     if (alone) {
       this.writeAlone(c, request, null)
@@ -761,6 +764,7 @@ export class Conversation implements Reader {
       this.writeAlone(c, request, error)
       return
     }
+    const since = message.since ?? half
     const answer: Answer = {
       face: message.as ?? c.dissector!,
       asker: message.asker ?? 'client',
@@ -769,6 +773,7 @@ export class Conversation implements Reader {
       failed: message.failed === true,
       version: message.version,
       gained: undefined,
+      span: this.spanOf(half, since.seconds, since.nanoseconds),
     }
     if (request !== null) {
       request.answers++
@@ -794,8 +799,14 @@ export class Conversation implements Reader {
       this.held += weight
       return
     }
-    const { seconds, nanoseconds } = message.since ?? half
-    this.writeOrphan(c, answer, error, seconds, nanoseconds)
+    this.writeOrphan(c, answer, error, since.seconds, since.nanoseconds)
+  }
+
+  /** From that packet to the one in hand. */
+  private spanOf(half: Half, seconds: number, nanoseconds: number): Span | undefined {
+    if (!this.traced) return undefined
+    const last: Instant = { seconds: this.seconds, nanoseconds: this.nanoseconds }
+    return { half, first: { seconds, nanoseconds }, last }
   }
 
   private writePair(
@@ -838,7 +849,11 @@ export class Conversation implements Reader {
   ): void {
     this.refining.refine(request, answer, null)
     const { face } = request ?? answer!
-    if (!this.refining.isTold(face)) return
+    if (!this.refining.isTold(face)) {
+      // What somebody else is told of it has the same number.
+      c.items++
+      return
+    }
     const tally = this.tally.protocol(face.name)
     tally.items++
     if (request !== null && answer !== null) tally.pairs++

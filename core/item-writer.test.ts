@@ -31,9 +31,9 @@ describe('item writer', () => {
       writer.write(connection(), request({ q: 'é' }), answer({ a: 1 }), null, 5, 7, 2.5e6),
     )
     assert.deepEqual(item, {
-      id: 'node "1"/000000000042.pcap-0',
+      id: 'node "1"/0000000005000000007_087fcd5c.pcap-0',
       index: 0,
-      stream: '000000000042.pcap',
+      stream: '0000000005000000007_087fcd5c.pcap',
       worker: 'node "1"',
       node: { ip: '10.0.0.9', name: 'n' },
       protocol: {
@@ -153,9 +153,10 @@ describe('item writer', () => {
   })
 
   it('hands over full batches by themselves, by count and by size, and the rest when asked', () => {
-    const many = write(writer => {
+    const small = (writer: ItemWriter) => {
       for (let i = 0; i < 600; i++) writer.write(connection(), request(i), null, null, 0, 0, -1)
-    }, null)
+    }
+    const many = write(small, null, 'w')
     assert.deepEqual(
       many.map(({ lines }) => lines.length),
       [256, 256, 88],
@@ -175,9 +176,13 @@ describe('item writer', () => {
   })
 })
 
-function write(use: (writer: ItemWriter) => void, node: Item['node'] = { ip: '10.0.0.9', name: 'n' }): Kept[] {
+function write(
+  use: (writer: ItemWriter) => void,
+  node: Item['node'] = { ip: '10.0.0.9', name: 'n' },
+  worker = 'node "1"',
+): Kept[] {
   const kept: Kept[] = []
-  const writer = new ItemWriter('node "1"', node, batch => kept.push(keep(batch)))
+  const writer = new ItemWriter(worker, node, batch => kept.push(keep(batch)))
   use(writer)
   writer.flush()
   writer.flush()
@@ -206,7 +211,7 @@ function keep({ bytes, length, count, starts, spans }: Batch): Kept {
 function connection(): Connection {
   const frame = new Frame()
   frame.words.set([0, 0, 0xffff, 0x0a000001, 0, 0, 0xffff, 0x0a000002])
-  const c = new Connection(42, 0, 'tcp', frame, 1000, 7)
+  const c = new Connection(42, 0x2a, 'tcp', frame, 1000, 7, { seconds: 5, nanoseconds: 7 })
   c.client = c.forth
   c.dissector = DISSECTOR
   return c

@@ -6,6 +6,7 @@ import type { Face, Side } from './dissector.ts'
 import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
 import { constant, JsonWriter, Written } from './json-writer.ts'
 import type { Request } from './pairing.ts'
+import type { Span, Trace } from './trace.ts'
 
 /** A batch is handed over when it holds this many bytes or items: small enough to stay in the processor's cache. */
 const BATCH_BYTES = 262_144
@@ -60,6 +61,8 @@ export interface Answer {
   gained?: Json | undefined
   /** Of an event: the item's `data`. */
   data?: Json
+  /** Where somebody asks for packets: those that it came in. */
+  span?: Span | undefined
 }
 
 /** A batch that is being written, or was. */
@@ -102,13 +105,20 @@ export class ItemWriter {
   private spans = this.sheet.spans
   private count = 0
   private readonly sink: (batch: Batch) => void
+  private readonly trace: Trace | null
   /** As it stands within a JSON string, and with the node as fields of an item. */
   private readonly workerText: string
   private readonly origin: string
   private second: Second = { number: -1, digits: NOTHING, text: NOTHING }
   private readonly seconds = new Map<number, Second>()
 
-  constructor(worker: string, node: { ip: string; name: string } | null, sink: (batch: Batch) => void) {
+  constructor(
+    worker: string,
+    node: { ip: string; name: string } | null,
+    sink: (batch: Batch) => void,
+    trace: Trace | null = null,
+  ) {
+    this.trace = trace
     this.workerText = JSON.stringify(worker).slice(1, -1)
     this.origin = JSON.stringify({ worker, node }).slice(1, -1)
     this.sink = sink
@@ -181,6 +191,7 @@ export class ItemWriter {
     out.raw(c.identity!)
     out.byte(45)
     const index = c.items++
+    this.trace?.item(c, index, spansOf(request, answer, event))
     out.integer(index)
     out.raw(INDEX)
     out.integer(index)
@@ -332,6 +343,10 @@ export class ItemWriter {
     this.out.byte(46)
     this.out.digits(millionths, digits)
   }
+}
+
+function spansOf(...parts: (Answer | null)[]): Span[] {
+  return parts.flatMap(part => part?.span ?? [])
 }
 
 /** What only Kubernetes or the kernel knows of an end. */

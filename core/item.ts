@@ -8,7 +8,10 @@ export interface Item {
   id: string
   /** Number of the item within its stream, from 0. */
   index: number
-  /** Name of the connection as a PCAP base name: `000000000007.pcap`, for UDP `000000000007_udp.pcap`. */
+  /**
+   * Name of the connection as a PCAP base name (core/stream-name.ts): ns since 1970 of its first packet and a hash of its
+   * ends, `1700000000123456789_5f3a9c01.pcap`, for UDP `1700000000123456789_77c0ffee_udp.pcap`.
+   */
   stream: string
   worker: string
   node: { ip: string; name: string } | null

@@ -5,6 +5,7 @@
 import type { Face, Side } from './dissector.ts'
 import type { ItemError, Json } from './item.ts'
 import { Written } from './json-writer.ts'
+import type { Span } from './trace.ts'
 
 /** A question that is never answered must not stay: a scanner opens thousands. */
 export const MAX_WAITING = 10_000
@@ -37,6 +38,8 @@ export interface Request {
   gained: Json | undefined
   /** Answers that were paired with it already (`Message.more`). */
   answers: number
+  /** Where somebody asks for packets: those that it came in. */
+  span?: Span | undefined
 }
 
 /** Memory that it takes while it waits. */

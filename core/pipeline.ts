@@ -14,6 +14,7 @@ import { Reassembly } from './reassembly.ts'
 import { Refining } from './refining.ts'
 import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
+import type { Trace } from './trace.ts'
 import { type Claimant, type Listener, Unclaimed } from './unclaimed.ts'
 
 export interface PipelineSettings {
@@ -27,6 +28,8 @@ export interface PipelineSettings {
   describe?: Describe | null
   /** Who takes the streams that no dissector knows. */
   claimant?: Claimant | null
+  /** Who wants to know which packets items were made of. */
+  trace?: Trace | null
 }
 
 /** Unfinished messages and segments before their turn, over all connections: half of what a worker may use. */
@@ -60,6 +63,7 @@ export class Pipeline {
   /** The conversation, or who stands before it. */
   private readonly listener: Listener
   private readonly reassembly: Reassembly
+  private readonly trace: Trace | null
   private readonly tcpObserver: Observer | null
   private readonly udpObserver: Observer | null
   private readonly passing: Passing = emptyPassing()
@@ -73,11 +77,13 @@ export class Pipeline {
     const { observers } = settings.protocols
     this.tcpObserver = observerOf(observers, 'tcp')
     this.udpObserver = observerOf(observers, 'udp')
-    this.writer = new ItemWriter(settings.worker, settings.node, sink)
-    const { protocols, keepBodies, describe = null, claimant = null } = settings
+    const { protocols, keepBodies, describe = null, claimant = null, trace = null } = settings
+    this.trace = trace
+    this.writer = new ItemWriter(settings.worker, settings.node, sink, trace)
     const refining = new Refining(protocols.refiners)
     refining.select(protocols)
     this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
+    this.conversation.traced = trace !== null
     this.listener = claimant === null ? this.conversation : new Unclaimed(this.conversation, claimant)
     this.reassembly = new Reassembly(this.listener, this.tally)
   }
@@ -103,7 +109,11 @@ export class Pipeline {
     const { tally, frame } = this
     for (let verdict: Verdict = 'fragment'; verdict === 'fragment'; ) {
       this.fragmentBytes += frame.end - frame.start
-      if (!this.fragments.add(frame, packet.seconds)) return
+      if (!this.fragments.add(frame, packet.seconds)) {
+        this.trace?.wait(frame)
+        return
+      }
+      this.trace?.join(frame)
       const whole = frame.end - frame.start
       this.fragmentBytes -= whole
       verdict = resume(frame)
@@ -177,13 +187,13 @@ export class Pipeline {
         c = connections.find(frame, 'tcp', source, destination)
       }
       if (c === null) {
-        c = this.open(frame, 'tcp', source, destination)
+        c = this.open(frame, 'tcp', source, destination, packet)
         forth = true
       }
       this.handshake(c, forth, seq, ack, flags)
     } else if (c === null) {
       if (start === end && frame.missing === 0 && (flags & (FIN | RST)) !== 0) return
-      c = this.open(frame, 'tcp', source, destination)
+      c = this.open(frame, 'tcp', source, destination, packet)
       forth = true
       c.midstream = true
       c.forth.next = seq
@@ -194,6 +204,7 @@ export class Pipeline {
     const half = forth ? c.forth : c.back
     const peer = forth ? c.back : c.forth
     half.seen = true
+    this.trace?.packet(c, half, end - start + frame.missing)
     if (c.watch !== null) this.observeTcp(c, forth, packet, start, seq, ack, flags)
     if (!half.begun) {
       half.begun = true
@@ -267,14 +278,14 @@ export class Pipeline {
     if (c.forth.ended && c.back.ended) this.conclude(c, 'closed')
   }
 
-  private open(frame: Frame, transport: Transport, source: number, destination: number): Connection {
+  private open(frame: Frame, transport: Transport, source: number, destination: number, first: Packet): Connection {
     if (this.connections.count >= MAX_CONNECTIONS) {
       this.tally.limit('connections')
       this.retire(this.connections.oldest()!, 'idle')
       this.connections.find(frame, transport, source, destination)
     }
     this.tally.connections++
-    const c = this.connections.add(frame, transport, source, destination)
+    const c = this.connections.add(frame, transport, source, destination, first)
     const observer = this.observerOf(c)
     if (observer !== null) {
       c.watch = observer.open()
@@ -300,6 +311,7 @@ export class Pipeline {
   private retire(c: Connection, why: Ending): void {
     if (c.life !== 'closed') this.conclude(c, why)
     this.tell(c)
+    this.trace?.end(c)
     this.connections.remove(c)
   }
 
@@ -415,12 +427,13 @@ export class Pipeline {
     let c = connections.find(frame, 'udp', source, destination)
     let forth = connections.forth
     if (c === null) {
-      c = this.open(frame, 'udp', source, destination)
+      c = this.open(frame, 'udp', source, destination, packet)
       forth = true
     }
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     half.seen = true
+    this.trace?.packet(c, half, last - start + frame.missing)
     if (c.watch !== null) this.observeUdp(c, forth, packet, last - start + frame.missing)
     if (this.isCopy(half, packet, b, start, last)) tally.skip('sent twice', last - start)
     else if (frame.missing > 0) {
@@ -448,13 +461,14 @@ export class Pipeline {
     let c = connections.find(frame, transport, source, destination)
     let forth = connections.forth
     if (c === null) {
-      c = this.open(frame, transport, source, destination)
+      c = this.open(frame, transport, source, destination, packet)
       forth = true
       c.client = answers ? c.back : c.forth
     }
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     half.seen = true
+    this.trace?.packet(c, half, end - p)
     // Whoever was answered meanwhile asks again, with the same numbers.
     const answered = isLater(c.peer(half), half)
     if (this.isCopy(half, packet, b, p, end) && !answered) {
@@ -487,6 +501,7 @@ export class Pipeline {
     const destination = ports ? (b[p + 2]! << 8) | b[p + 3]! : ASKED
     const c = connections.peek(frame, transport, source, destination)
     if (c === null) return null
+    this.trace?.quote(c)
     const half = connections.forth ? c.forth : c.back
     return { c, half, bytes: b, start: transport === 'udp' ? p + 8 : p, end: frame.end, missing: frame.missing }
   }
@@ -505,12 +520,13 @@ export class Pipeline {
     let c = connections.find(frame, 'sctp', source, destination)
     let forth = connections.forth
     if (c === null) {
-      c = this.open(frame, 'sctp', source, destination)
+      c = this.open(frame, 'sctp', source, destination, packet)
       forth = true
     }
     connections.touch(c, packet.seconds, packet.nanoseconds)
     const half = forth ? c.forth : c.back
     half.seen = true
+    this.trace?.packet(c, half, end - p)
     if (this.isCopy(half, packet, b, p, end)) {
       tally.skip('sent twice', end - p)
       return

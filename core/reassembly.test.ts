@@ -7,7 +7,7 @@ import { generator } from './testing/golden.ts'
 
 /** One direction of a connection whose next byte is `start`, and what became of its bytes. */
 class Stream {
-  readonly c = new Connection(0, 0, 'tcp', new Frame(), 1000, 80)
+  readonly c = new Connection(0, 0, 'tcp', new Frame(), 1000, 80, { seconds: 0, nanoseconds: 0 })
   readonly tally = new Tally()
   /** Bytes and gaps in the order in which they were told: `>` from the client, `<` from the server. */
   readonly told: string[] = []

@@ -79,9 +79,10 @@ export class ScriptClaimant implements Claimant {
   #begin(c: Connection): void {
     if (this.#open.has(c.number)) return
     this.#open.set(c.number, c)
-    const { transport, words, scope, port, otherPort, midstream, items } = c
+    const { transport, seconds, nanoseconds, hash, scope, port, otherPort, midstream, items } = c
     const client = c.client === null ? null : c.client === c.forth ? 'forth' : 'back'
-    const opening: Opening = { transport, words: [...words], scope, port, otherPort, midstream, client, items }
+    const began = { transport, seconds, nanoseconds, hash }
+    const opening: Opening = { ...began, words: [...c.words], scope, port, otherPort, midstream, client, items }
     const text = Buffer.from(JSON.stringify(opening))
     text.copy(this.#parcel, this.#record(c, c.forth, { kind: 'open', length: text.length }, text.length))
   }

@@ -85,11 +85,12 @@ export class Dissection {
   }
 
   #open({ stream, bytes }: StreamRecord): Connection {
-    const { transport, words, scope, port, otherPort, midstream, client, items }: Opening = JSON.parse(bytes.toString())
+    const opening: Opening = JSON.parse(bytes.toString())
+    const { transport, hash, words, scope, port, otherPort, midstream, client, items } = opening
     const frame = new Frame()
     frame.words.set(words)
     frame.scope = scope
-    const c = new Connection(stream, 0, transport, frame, port, otherPort)
+    const c = new Connection(stream, hash, transport, frame, port, otherPort, opening)
     c.midstream = midstream
     c.items = items
     if (client !== null) c.client = c[client]

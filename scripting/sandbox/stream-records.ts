@@ -16,6 +16,11 @@ export const ENDINGS: readonly Ending[] = ['closed', 'reset', 'lost', 'idle', 'c
 
 export interface Opening {
   transport: Transport
+  /** When the connection began. */
+  seconds: number
+  nanoseconds: number
+  /** Of its ends. */
+  hash: number
   words: number[]
   scope: number
   port: number

@@ -8,7 +8,7 @@ export function httpItem(i: number, body = `{"order":${i}}`): Item {
   return {
     id: `worker-1/${1000 + i}-${i}`,
     index: i,
-    stream: `00000000${1000 + i}.pcap`,
+    stream: `170000000000000${1000 + i}_00c0ffee.pcap`,
     worker: 'worker-1',
     node: { ip: '10.0.0.7', name: 'node-7' },
     protocol: {
