@@ -188,10 +188,17 @@ describe('dissectors of scripts', () => {
       ["{ name: 'a', read() {} }", /probe to be a function, found nothing/],
       ["{ name: 'a', probe() {}, read() {}, ports: ['x'] }", /ports to be an array of port numbers, found \["x"\]/],
       ["{ name: 'a', probe() {}, read() {}, transports: ['sctp'] }", /transports to be/],
+      ["{ name: 'a', probe() {}, read() {}, color: 'red' }", /color to be like #495057, found "red"/],
     ] as const) {
       const { errors } = await run({ 'a.js': `// A\ndissector(${definition})` }, [])
       assert.match(errors.join('\n'), complaint)
     }
+  })
+
+  it('of a script that broke what its definitions pass through are refused', async () => {
+    const broken = 'Array.prototype.toJSON = () => [{ name: "a", transports: 7 }]'
+    const { errors } = await run({ 'a.js': `// A\ndissector({ name: 'a', probe() {}, read() {} })\n${broken}` }, [])
+    assert.match(errors.join('\n'), /expected title to be text of at most 500, found nothing/)
   })
 
   it('cannot have messages without bytes, or bodies that are none', async () => {

@@ -9,15 +9,16 @@ import { Fault } from '../core/fault.ts'
 import { JsonWriter } from '../core/json-writer.ts'
 import type { Reclaimed } from '../core/tally.ts'
 import { type Column, ColumnCutter, FIELDS } from './columns.ts'
-import type { Confinement } from './confinement.ts'
+import { type Confinement, command } from './confinement.ts'
 import { Arguments, type Helper, loadHelpers, type SendOrder, type SendReply } from './helper.ts'
 import { LIMITS, type Limits } from './limits.ts'
 import { type PacketColumns, packColumns } from './packet-columns.ts'
 import { Reading } from './reading.ts'
-import type { DissectionSettings, Findings } from './sandbox/dissection.ts'
+import type { DissectionSettings } from './sandbox/dissection.ts'
 import { assemble } from './sandbox/inside/assemble.ts'
 import type { Definition } from './sandbox/inside/dissectors.ts'
 import type { Counts, ToHost } from './sandbox/messages.ts'
+import { definitionsOf, findingsOf } from './sandbox/testimony.ts'
 import { SandboxProcess } from './sandbox-process.ts'
 import type { Script } from './script.ts'
 import { ScriptClaimant } from './script-claimant.ts'
@@ -106,6 +107,7 @@ export class ScriptHost {
   /** Takes the streams of unknown protocols; null when no script has a dissector. */
   readonly claimant: ScriptClaimant | null
   readonly #dissects: boolean
+  readonly #launch: typeof command
   /** Sent to the dissectors and not yet answered. */
   #parcels = 0
   #parcelBytes = 0
@@ -127,8 +129,15 @@ export class ScriptHost {
   #waiters: { until(): boolean; resolve(): void }[] = []
   #fault: Error | null = null
 
-  private constructor(settings: ScriptSettings, limits: Limits, helpers: Helper[], inside: string) {
+  private constructor(
+    settings: ScriptSettings,
+    limits: Limits,
+    helpers: Helper[],
+    inside: string,
+    launch: typeof command,
+  ) {
     this.#settings = settings
+    this.#launch = launch
     this.#limits = limits
     this.#runs = settings.scripts.map((script, number) => new Run(script, number))
     this.#helpers = new Map(helpers.map(helper => [helper.name, helper]))
@@ -139,9 +148,10 @@ export class ScriptHost {
     this.claimant = this.#dissects ? new ScriptClaimant(parcel => this.#sendStreams(parcel)) : null
   }
 
-  static async start(settings: ScriptSettings): Promise<ScriptHost> {
+  /** `launch`: program and arguments of the sandbox process. */
+  static async start(settings: ScriptSettings, launch = command): Promise<ScriptHost> {
     const helpers = await loadHelpers()
-    const host = new ScriptHost(settings, { ...LIMITS, ...settings.limits }, helpers, assemble(helpers))
+    const host = new ScriptHost(settings, { ...LIMITS, ...settings.limits }, helpers, assemble(helpers), launch)
     for (const { script } of host.#runs) {
       for (const hook of script.unserved)
         settings.console({
@@ -319,24 +329,31 @@ export class ScriptHost {
     this.#process!.send({ type: 'streams' }, parcel)
   }
 
-  #define(run: Run, definitions: Definition[]): void {
+  #define(run: Run, told: unknown): void {
     const { claimant } = this
     const { dissection } = this.#settings
-    if (claimant === null || dissection === undefined || !Array.isArray(definitions)) return
-    const known = [...dissection.protocols, ...claimant.definitions.map(({ name }) => name)]
-    for (const definition of definitions) {
-      if (known.includes(definition.name)) {
-        const text = `dissector ${definition.name}: there is a protocol of that name already; it is asked nevertheless`
+    if (claimant === null || dissection === undefined) return
+    run.definitions = definitionsOf(told)
+    const others = this.#runs.filter(one => one !== run).flatMap(({ definitions }) => definitions)
+    const known = [...dissection.protocols, ...others.map(({ name }) => name)]
+    for (const { name } of run.definitions) {
+      if (known.includes(name)) {
+        const text = `dissector ${name}: there is a protocol of that name already; it is asked nevertheless`
         this.#settings.console({ script: run.title, level: 'warning', text })
       }
     }
-    claimant.definitions = [...claimant.definitions, ...definitions]
+    claimant.definitions = [...others, ...run.definitions]
   }
 
-  #dissected({ count, parsed, skipped, protocols, unwanted }: Omit<Findings, 'items'>, body: Buffer): void {
+  #dissected(told: unknown, body: Buffer): void {
+    const { claimant } = this
+    if (claimant === null || this.#parcels === 0)
+      throw new TypeError('expected streams to be asked for before findings')
+    const { count, parsed, skipped, protocols, unwanted } = findingsOf(told, body, claimant.unread)
     this.#parcels--
     if (this.#parcels === 0) this.#parcelBytes = 0
-    this.claimant?.refuse(unwanted)
+    claimant.refuse(unwanted)
+    claimant.unread -= skipped.reduce((sum, [, bytes]) => sum + bytes, parsed)
     const batch = count === 0 ? null : batchOf(Buffer.from(body), count)
     this.#settings.dissection?.dissected({ parsed, skipped, protocols }, batch)
     this.#progressed()
@@ -552,6 +569,7 @@ export class ScriptHost {
         },
       },
       this.#dissects,
+      this.#launch,
     )
   }
 
@@ -700,6 +718,7 @@ class Run {
   readonly script: Script
   readonly number: number
   hooks = new Set<string>()
+  definitions: readonly Definition[] = []
   setApart: string | null = null
   itemsSeen = 0
   packetsSeen = 0
@@ -761,6 +780,7 @@ class Run {
   reset(): void {
     this.#cpuBefore += this.#cpuMs
     this.#cpuMs = 0
+    this.definitions = []
     this.inside = null
     this.waiting = 0
     this.ticks = 0

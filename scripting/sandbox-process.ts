@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { Fault } from '../core/fault.ts'
-import { type Confinement, closeDoors, command, look } from './confinement.ts'
+import { type Confinement, closeDoors, type command, look } from './confinement.ts'
 import { FrameReader, frame } from './sandbox/frames.js'
 import type { ToHost, ToSandbox } from './sandbox/messages.ts'
 
@@ -22,6 +22,8 @@ export interface Events {
 export class SandboxProcess {
   readonly #child: ChildProcess
   #lastWords = ''
+  /** What it said that no sandbox says. */
+  #nonsense: string | null = null
   confinement: Confinement | null = null
 
   private constructor(child: ChildProcess, events: Events) {
@@ -30,8 +32,9 @@ export class SandboxProcess {
     child.stdout!.on('data', (chunk: Buffer) => {
       try {
         reader.push(chunk)
-      } catch {
+      } catch (error) {
         // Somebody broke out of an isolate and speaks nonsense.
+        this.#nonsense ??= String(error)
         this.kill()
       }
     })
@@ -40,14 +43,17 @@ export class SandboxProcess {
     })
     // Writing to a process that has just died: its exit is what counts.
     child.stdin!.on('error', () => undefined)
-    child.on('close', (code, signal) => events.exit(ending(code, signal, this.#lastWords), this))
+    child.on('close', (code, signal) => events.exit(this.#nonsense ?? ending(code, signal, this.#lastWords), this))
   }
 
   /** `dissects`: scripts may define dissectors, for which it needs the engine. */
-  static async start(events: Events, dissects: boolean): Promise<SandboxProcess> {
-    const [program, args] = await command()
-    if (dissects) args.push('--dissect')
-    const child = spawn(program, args, { cwd: '/', env: {}, stdio: ['pipe', 'pipe', 'pipe'] })
+  static async start(events: Events, dissects: boolean, launch: typeof command): Promise<SandboxProcess> {
+    const [program, args] = await launch()
+    const child = spawn(program, dissects ? [...args, '--dissect'] : args, {
+      cwd: '/',
+      env: {},
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve)
       child.once('error', cause =>

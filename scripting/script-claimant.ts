@@ -11,6 +11,8 @@ const PARCEL = 256 * 1024
 export class ScriptClaimant implements Claimant {
   /** What scripts define; changes when the sandbox is started. */
   definitions: readonly Definition[] = []
+  /** Bytes that were handed over and of which nothing was told yet. */
+  unread = 0
   readonly #send: (parcel: Buffer) => void
   readonly #open = new Map<number, Connection>()
   readonly #refused = new WeakSet<Connection>()
@@ -23,11 +25,14 @@ export class ScriptClaimant implements Claimant {
 
   wants(c: Connection): boolean {
     if (this.#refused.has(c)) return false
-    return this.#open.has(c.number) || this.definitions.some(one => (one.transports as string[]).includes(c.transport))
+    return (
+      this.#open.has(c.number) || this.definitions.some(({ transports }) => transports.some(one => one === c.transport))
+    )
   }
 
   bytes(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, when: When): void {
     this.#begin(c)
+    this.unread += end - start
     const at = this.#record(c, half, { kind: 'bytes', length: end - start, ...when }, end - start)
     this.#parcel.set(bytes.subarray(start, end), at)
   }
@@ -66,6 +71,7 @@ export class ScriptClaimant implements Claimant {
   lose(): void {
     this.refuse([...this.#open.keys()])
     this.#used = 0
+    this.unread = 0
   }
 
   flush(): void {

@@ -154,7 +154,7 @@ interface ScriptDissector<State> {
   title?: string
   abbr?: string
   version?: string
-  /** CSS colour of the badge. */
+  /** Of the badge: `#495057`. */
   color?: string
   reference?: string
   /** Default: tcp. */

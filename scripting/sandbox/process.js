@@ -48,6 +48,7 @@ let ending = false
  * @type {typeof Dissection | null}
  */
 const DissectionOf = process.argv.includes('--dissect') ? (await import('./dissection.ts')).Dissection : null
+const definitionsOf = DissectionOf === null ? () => [] : (await import('./testimony.ts')).definitionsOf
 /** @type {Dissection | null} */
 let dissection = null
 /**
@@ -287,7 +288,7 @@ class Lane {
         failed: report => tell({ type: 'failed', script, report }),
         timer: (id, ms) => this.#startTimer(id, ms),
       })
-      this.#definitions = JSON.parse(await this.#isolate.call('definitions', []))
+      this.#definitions = definitionsOf(JSON.parse(await this.#isolate.call('definitions', [])))
       tell({ type: 'loaded', script, hooks, dissectors: this.#definitions })
     } catch (error) {
       if (error instanceof Lost) this.#setApart('load', error)

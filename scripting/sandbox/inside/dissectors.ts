@@ -86,7 +86,7 @@ export function dissectorsInside(
   function define(object: Record<string, unknown>): void {
     if (typeof object !== 'object' || object === null) wrong('an object', object)
     if (defined.length >= MAX_DEFINITIONS) throw new RangeError(`dissector: expected at most ${MAX_DEFINITIONS}`)
-    const { name, ports = [], transports = ['tcp'], priority = 100, patience = null } = object
+    const { name, color, ports = [], transports = ['tcp'], priority = 100, patience = null } = object
     if (typeof name !== 'string' || !/^[a-z][a-z0-9-]{0,31}$/.test(name))
       wrong('name to be lower-case letters, digits and hyphens', name)
     for (const call of ['probe', 'read'])
@@ -100,6 +100,7 @@ export function dissectorsInside(
       wrong("transports to be an array of 'tcp' and 'udp'", transports)
     if (typeof priority !== 'number') wrong('priority to be a number', priority)
     if (patience !== null && typeof patience !== 'number') wrong('patience to be a number of ms', patience)
+    if (color !== undefined && !/^#[0-9a-f]{6}$/i.test(String(color))) wrong('color to be like #495057', color)
     const text = (field: string, otherwise: string) => {
       const value = object[field]
       if (value === undefined) return otherwise
