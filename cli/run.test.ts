@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PcapWriter } from '../core/pcap.ts'
+import { Dialogue } from '../core/testing/packets.ts'
 import { OK, Receiver } from '../integrations/testing/receiver.ts'
 import { ended, hookline, SHOP_PCAP, start } from './testing/hookline.ts'
 
@@ -90,6 +92,20 @@ describe('run', function () {
     assert.match(stderr, /^\[Throws\] .*throws\.js:3.*undefined/m)
     assert.match(stderr, /^script "Throws\.": 1 273 items, 1 273 errors/m)
     assert.equal(code, 3)
+  })
+
+  it("ends quietly when nobody reads any more what a script's dissector makes: | head", async () => {
+    const path = script('ticks.js', TICKS)
+    const capture = join(folder, 'ticks.pcap')
+    const d = new Dialogue().open()
+    for (let i = 0; i < 10_000; i++) d.ask('tick\n')
+    const writer = new PcapWriter(1)
+    writeFileSync(capture, Buffer.concat([writer.header(), ...d.packets.map(packet => writer.record(packet))]))
+    const child = start(folder, ['run', path, '--json', '--pcap', capture])
+    child.stdout.once('data', () => child.stdout.destroy())
+    const { stderr, code } = await ended(child)
+    assert.equal(stderr, '')
+    assert.equal(code, 0)
   })
 
   it('does not let a script tell the terminal more than colours', async () => {
@@ -197,6 +213,15 @@ function onItemCaptured() {
   vendor.slack(env.URL, 'a', 'b', 'good')
   console.log('sent')
 }
+`
+
+/** Items of some hundred bytes each: many times what a pipe holds. */
+const TICKS = `// Ticks.
+dissector({
+  name: 'tick',
+  probe: (at, from) => from === 'client' && at.text(5) === 'tick\\n',
+  read: at => ({ kind: 'event', body: { text: at.text(5) } }),
+})
 `
 
 function counts(stderr: string): { bytes: number; headers: number; parsed: number; skipped: number } {

@@ -99,12 +99,21 @@ async function run(paths: string[], options: Options): Promise<number> {
       scripts.items(batch)
     }
     let tally: Tally | null = null
+    let readerGone = false
     await scripts.start({
       ...about,
       protocols: protocols.faces.map(({ name }) => name),
       dissected(reclaimed, batch) {
         tally?.reclaim(reclaimed)
-        if (batch !== null) deliver(batch)
+        if (batch === null || readerGone) return
+        try {
+          deliver(batch)
+        } catch (error) {
+          if (!(error instanceof ReaderGone)) throw error
+          // The sandbox must not be blamed for it: who reads the packets ends the run.
+          readerGone = true
+          packets?.stop()
+        }
       },
     })
     if (packets.live) process.stderr.write(`capturing on ${options.interface}; Ctrl-C ends it\n`)
@@ -124,7 +133,8 @@ async function run(paths: string[], options: Options): Promise<number> {
       return EXIT.ok
     }
     progress?.wipe()
-    await scripts.stop()
+    if (!readerGone) await scripts.stop()
+    if (readerGone) return EXIT.ok
     const hurry = interruption.code === null ? interruption.requested : NEVER
     await outbox.drain(interruption.code === null ? PATIENCE_MS : HURRIED_PATIENCE_MS, hurry)
     const text = summary(
