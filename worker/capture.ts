@@ -10,6 +10,11 @@ export interface CaptureSource {
   title: string
   /** What keeps it from capturing on this machine and what that thing needs, in words; null: nothing does. */
   obstacle(options: CaptureOptions): Promise<string | null>
+  /**
+   * Why `best` should rather take another, though this one works here: what it would not see. Whoever asks for it by name
+   * gets it. Without this method, and with null: nothing speaks against it.
+   */
+  reservation?(options: CaptureOptions): Promise<string | null>
   /** Throws a Fault when it cannot begin. */
   open(options: CaptureOptions, sink: CaptureSink): Promise<Capture>
 }
@@ -64,6 +69,8 @@ export interface CapturedInterface {
   index: number | null
   /** As it was opened: path of the namespace, null for our own. */
   namespace: string | null
+  /** Words for people, as the if_description of pcapng: of a container, the path of its cgroup. */
+  description?: string
 }
 
 /** Packets since the beginning. `seen = passed + all others`, exactly. */
