@@ -20,7 +20,11 @@ export interface Trace {
   end(c: Connection): void
 }
 
-/** Where a message was: in the packets that this half sent from the one to the other, by their times. */
+/**
+ * Where a message was: in the packets that one half sent from the one to the other, by their times. `half` is who sent
+ * what was read last; what the other one had said before may be told only then, and where `half` sent nothing at `first`
+ * it is the other one's.
+ */
 export interface Span {
   half: Half
   first: Instant
