@@ -9,7 +9,7 @@
  */
 import type { Exchange, Refinement, Refiner } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
-import { Written } from '../json-writer.ts'
+import { constant, Written } from '../json-writer.ts'
 import { type Operation, type OperationType, operationsIn } from './graphql/document.ts'
 
 /** `request.graphql` of an item. */
@@ -220,18 +220,19 @@ function askedInTarget(part: Written): Asked | null {
 }
 
 /** Of which a target has one at least. */
-const PARAMETER = /[?&](?:query|documentId|extensions)=/
+const PARAMETERS = ['query=', 'documentId=', 'extensions='].map(constant)
 
 /** The target stands in front: `{"method":"GET","url":"/graphql?query=`. */
-function hasQuery(part: Written): boolean {
-  const { bytes, start, end } = part
+function hasQuery({ bytes, start, end }: Written): boolean {
   let quotes = 0
   let p = start
   for (; p < end && quotes < QUOTES_BEFORE_TARGET; p++) if (bytes[p] === 34) quotes++
-  const begin = p
-  let hasQuestion = false
-  for (; p < end && bytes[p] !== 34; p++) if (bytes[p] === 63) hasQuestion = true
-  return hasQuestion && PARAMETER.test(textOf(part, begin, p))
+  while (p < end && bytes[p] !== 63 && bytes[p] !== 34) p++
+  for (; p < end && bytes[p] !== 34; p++) {
+    if (bytes[p] !== 63 && bytes[p] !== 38) continue
+    for (const parameter of PARAMETERS) if (startsWith(bytes, p + 1, parameter)) return true
+  }
+  return false
 }
 
 const QUOTES_BEFORE_TARGET = 7

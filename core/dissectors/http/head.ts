@@ -17,6 +17,10 @@ const TOKEN = new Uint8Array(256)
 for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
   TOKEN[char.charCodeAt(0)] = 1
 
+/** What may stand in a JSON string as it is. */
+const PLAIN = new Uint8Array(256).fill(1, 0x20, 0x7f)
+PLAIN[0x22] = PLAIN[0x5c] = 0
+
 export function isToken(byte: number): boolean {
   return TOKEN[byte] === 1
 }
@@ -35,6 +39,11 @@ const UPGRADE = hashOf('upgrade')
 const COOKIE = hashOf('cookie')
 const SET_COOKIE = hashOf('set-cookie')
 const LOCATION = hashOf('location')
+
+/** Few names say how to read a message: the rest need not be compared with each of those. */
+const TAKEN = new Uint8Array(256)
+for (const hash of [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, UPGRADE, COOKIE, SET_COOKIE, LOCATION])
+  TAKEN[hash & 255] = 1
 
 /** What the fields of one head say about its message. */
 export class Head {
@@ -80,9 +89,20 @@ export class Head {
         return this.fieldsUnfolded(b, first, end, out)
       }
       if (++count > MAX_FIELDS) throw new Malformed(`expected at most ${MAX_FIELDS} fields`)
+      out.reserve(ROOM)
+      let bytes: Uint8Array = out.bytes
+      let o = out.length
+      let room = bytes.length - 4
+      if (count > 1) bytes[o++] = 44
+      bytes[o++] = 34
       let hash = 0
       while (TOKEN[code] === 1) {
         hash = (Math.imul(hash, 31) + (code | 0x20)) | 0
+        if (o === room) {
+          bytes = longer(out, o)
+          room = bytes.length - 4
+        }
+        bytes[o++] = code
         if (++p >= end) return -1
         code = b[p]!
       }
@@ -99,35 +119,38 @@ export class Head {
         return this.fieldsMerged(b, first, end, out)
       }
       seen |= bit
-      out.reserve(nameEnd - start + 8)
-      const bytes = out.bytes
-      let o = out.length
-      if (count > 1) bytes[o++] = 44
-      bytes[o++] = 34
-      for (let i = start; i < nameEnd; i++) bytes[o++] = b[i]!
       bytes[o++] = 34
       bytes[o++] = 58
-      bytes[o++] = 34
       out.length = o
       p++
       while (p < end && (b[p] === 32 || b[p] === 9)) p++
-      const text = out.length - 1
       p = this.value(b, p, end, out, hash, nameEnd - start)
       if (p < 0) return -1
       if (hash === CONTENT_TYPE && nameEnd - start === 12) {
-        this.typeStart = text
+        this.typeStart = o
         this.typeEnd = out.length
       }
     }
   }
 
-  /** The value and its closing quote. */
+  /** The value as a JSON string. */
   private value(b: Uint8Array, start: number, end: number, out: JsonWriter, hash: number, nameLength: number): number {
+    out.reserve(ROOM)
+    let bytes: Uint8Array = out.bytes
+    let room = bytes.length - 4
+    let o = out.length
+    bytes[o++] = 34
     let p = start
     let code = 0
-    for (; p < end; p++) {
+    while (p < end) {
       code = b[p]!
-      if (code < 0x20 || code >= 0x7f || code === 0x22 || code === 0x5c) break
+      if (PLAIN[code] === 0) break
+      if (o === room) {
+        bytes = longer(out, o)
+        room = bytes.length - 4
+      }
+      bytes[o++] = code
+      p++
     }
     const plain = code === 10 || (code === 13 && p + 1 < end && b[p + 1] === 10)
     let valueEnd = p
@@ -139,24 +162,16 @@ export class Head {
       p++
     }
     if (p > end) return -1
-    while (valueEnd > start && (b[valueEnd - 1] === 32 || b[valueEnd - 1] === 9)) valueEnd--
-    if (plain) out.rawRange(b, start, valueEnd)
-    else this.odd(b, start, valueEnd, out)
-    out.byte(34)
-    this.take(b, start, valueEnd, hash, nameLength)
-    return p
-  }
-
-  /** A value with quotes, tabs, control characters or bytes beyond ASCII. */
-  private odd(b: Uint8Array, start: number, end: number, out: JsonWriter): void {
-    const begin = out.length - 1
-    out.length = begin
-    // Values are UTF-8 today and were Latin-1 once.
-    if (!out.text(b, start, end, false)) {
-      out.length = begin
-      out.latin1(b, start, end)
+    while (valueEnd > start && (b[valueEnd - 1] === 32 || b[valueEnd - 1] === 9)) {
+      valueEnd--
+      o--
     }
-    out.length--
+    if (plain) {
+      bytes[o++] = 34
+      out.length = o
+    } else odd(b, start, valueEnd, out)
+    if (TAKEN[hash & 255] === 1) this.take(b, start, valueEnd, hash, nameLength)
+    return p
   }
 
   /** RFC 9112, 5.2: a value that goes on in the next line is read as if a space stood there. */
@@ -304,6 +319,25 @@ export class Head {
       else if (coding !== 'identity' && coding !== '') this.codings = appended(this.codings, coding)
     }
   }
+}
+
+/** What a name or a value is sure to find; longer ones ask for more. */
+const ROOM = 256
+
+/** `o` bytes of `out` are written: room for as many again. */
+function longer(out: JsonWriter, o: number): Uint8Array {
+  out.length = o
+  out.reserve(o + ROOM)
+  return out.bytes
+}
+
+/** A value with quotes, tabs, control characters or bytes beyond ASCII. */
+function odd(b: Uint8Array, start: number, end: number, out: JsonWriter): void {
+  const begin = out.length
+  // Values are UTF-8 today and were Latin-1 once.
+  if (out.text(b, start, end, false)) return
+  out.length = begin
+  out.latin1(b, start, end)
 }
 
 /** Does the name at `start` stand in an earlier line? */
