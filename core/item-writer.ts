@@ -23,6 +23,12 @@ const MAX_SPARE = 256
 
 const ID = constant('{"id":"')
 const INDEX = constant('","index":')
+const STREAM = constant(',"stream":"')
+const SRC = constant(',"tls":false,"src":')
+const DST = constant(',"dst":')
+const IP = constant('{"ip":"')
+const PORT = constant('","port":"')
+const TIMESTAMP = constant(',"timestamp":')
 const START_TIME = constant(',"startTime":"')
 const REQUEST = constant('Z","request":')
 const RESPONSE = constant(',"response":')
@@ -277,26 +283,42 @@ export class ItemWriter {
 
   /** What items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
   private describe(c: Connection, face: Face, version: string, asker: Side): Prefix {
+    const { about } = this
     const { stream } = c
-    const forth = endpoint(c, 0, c.port)
-    const back = endpoint(c, 4, c.otherPort)
-    const [src, dst] = (c.client === c.back) === (asker === 'client') ? [back, forth] : [forth, back]
-    c.identity ??= Buffer.from(`${this.workerText}/${stream}`)
-    const text = `,"stream":"${stream}",${this.origin},"protocol":${this.protocol(c, face, version)},"tls":false,"src":${src},"dst":${dst},"timestamp":`
-    return { face, version, asker, text: Buffer.from(text) }
+    if (c.identity === null) {
+      about.length = 0
+      about.ascii(this.workerText)
+      about.byte(47)
+      about.ascii(stream)
+      c.identity = about.save()
+    }
+    about.length = 0
+    about.raw(STREAM)
+    about.ascii(stream)
+    about.raw(this.protocol(c, face, version))
+    const asked = (c.client === c.back) === (asker === 'client')
+    about.raw(SRC)
+    if (asked) endpoint(about, c, 4, c.otherPort)
+    else endpoint(about, c, 0, c.port)
+    about.raw(DST)
+    if (asked) endpoint(about, c, 0, c.port)
+    else endpoint(about, c, 4, c.otherPort)
+    about.raw(TIMESTAMP)
+    return { face, version, asker, text: about.save() }
   }
+  private readonly about = new JsonWriter(2048)
 
-  /** Thousands of connections speak the same few. */
-  private protocol(c: Connection, face: Face, version: string): string {
+  /** From behind `stream` to `protocol`. Thousands of connections speak the same few. */
+  private protocol(c: Connection, face: Face, version: string): Uint8Array {
     const key = `${face.family} ${face.name} ${version} ${c.transport} ${layer3(c)}`
     const known = this.protocols.get(key)
     if (known !== undefined) return known
     if (this.protocols.size === MAX_PROTOCOLS) this.protocols.clear()
-    const text = JSON.stringify(describeProtocol(face, version, c))
+    const text = constant(`",${this.origin},"protocol":${JSON.stringify(describeProtocol(face, version, c))}`)
     this.protocols.set(key, text)
     return text
   }
-  private readonly protocols = new Map<string, string>()
+  private readonly protocols = new Map<string, Uint8Array>()
 
   /** ms since 1970 with what is below a ms as decimals, then the start of RFC 3339: `2023-11-14T22:13:20.000000000`. */
   private time(seconds: number, nanoseconds: number): void {
@@ -360,13 +382,16 @@ const UNRESOLVED: Omit<Endpoint, 'ip' | 'port'> = {
   processName: null,
   resolutionMechanism: 'none',
 }
-const UNRESOLVED_TEXT = JSON.stringify(UNRESOLVED).slice(1)
+const UNRESOLVED_TEXT = constant(`",${JSON.stringify(UNRESOLVED).slice(1)}`)
 
-/** JSON text of an `Endpoint`; addresses and ports need no escape. */
-function endpoint(c: Connection, offset: 0 | 4, port: number): string {
+/** An `Endpoint`; addresses and ports need no escape. */
+function endpoint(out: JsonWriter, c: Connection, offset: 0 | 4, port: number): void {
+  out.raw(IP)
+  out.ascii(formatAddress(c.words, offset))
+  out.raw(PORT)
   // ICMP has none: there the engine notes who asked.
-  const told = c.transport === 'icmp' || c.transport === 'icmpv6' ? '' : port
-  return `{"ip":"${formatAddress(c.words, offset)}","port":"${told}",${UNRESOLVED_TEXT}`
+  if (c.transport !== 'icmp' && c.transport !== 'icmpv6') out.integer(port)
+  out.raw(UNRESOLVED_TEXT)
 }
 
 function layer3({ words }: Connection): 'ipv4' | 'ipv6' {

@@ -205,9 +205,11 @@ export class JsonWriter {
 
   /** Writes again what stands at `start` to `end`. */
   repeat(start: number, end: number): void {
-    this.reserve(end - start)
-    this.bytes.copyWithin(this.length, start, end)
-    this.length += end - start
+    const count = end - start
+    this.reserve(count)
+    if (count > 80) this.bytes.copyWithin(this.length, start, end)
+    else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = b[start + i]!
+    this.length += count
   }
 
   /**

@@ -67,7 +67,9 @@ export class Head {
   fields(b: Uint8Array, p: number, end: number, out: JsonWriter): number {
     const begin = out.length
     const first = p
+    // Two bits of each name's hash: where both are set already, the name may stand in an earlier line.
     let seen = 0
+    let alsoSeen = 0
     let count = 0
     out.byte(123)
     for (;;) {
@@ -114,11 +116,17 @@ export class Head {
       }
       if (code !== 58 || nameEnd === start) throw new Malformed(`expected a field name and a colon, found byte ${code}`)
       const bit = 1 << (hash & 31)
-      if ((seen & bit) !== 0 && (count > MAX_COMPARED || repeats(b, first, start, nameEnd))) {
+      const other = 1 << ((hash >>> 5) & 31)
+      if (
+        (seen & bit) !== 0 &&
+        (alsoSeen & other) !== 0 &&
+        (count > MAX_COMPARED || repeats(b, first, start, nameEnd))
+      ) {
         out.length = begin
         return this.fieldsMerged(b, first, end, out)
       }
       seen |= bit
+      alsoSeen |= other
       bytes[o++] = 34
       bytes[o++] = 58
       out.length = o
