@@ -19,6 +19,15 @@ describe('run', function () {
     return path
   }
 
+  function ticks(name: string, count: number): string {
+    const d = new Dialogue().open()
+    for (let i = 0; i < count; i++) d.ask('tick\n')
+    const writer = new PcapWriter(1)
+    const path = join(folder, name)
+    writeFileSync(path, Buffer.concat([writer.header(), ...d.packets.map(packet => writer.record(packet))]))
+    return path
+  }
+
   it('prints a line of plain text for each item where standard output is no terminal', async () => {
     const table = await hookline(folder, ['run', '--pcap', SHOP_PCAP])
     const json = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
@@ -94,13 +103,20 @@ describe('run', function () {
     assert.equal(code, 3)
   })
 
+  it('shows payload as it is with --with tcp, and does not ask scripts about it', async () => {
+    const path = script('ticks.js', TICKS)
+    const capture = ticks('few.pcap', 10)
+    const { stdout, stderr } = await hookline(folder, ['run', path, '--json', '--with', 'tcp', '--pcap', capture])
+    assert.match(stderr, /^tcp shows payload as it is: dissectors of scripts are not asked about it$/m)
+    assert.equal(stdout.match(/tick\\n/g)!.length, 10)
+    const { bytes, headers, parsed, skipped } = counts(stderr)
+    assert.deepEqual([parsed, skipped], [50, 0])
+    assert.equal(bytes, headers + parsed)
+  })
+
   it("ends quietly when nobody reads any more what a script's dissector makes: | head", async () => {
     const path = script('ticks.js', TICKS)
-    const capture = join(folder, 'ticks.pcap')
-    const d = new Dialogue().open()
-    for (let i = 0; i < 10_000; i++) d.ask('tick\n')
-    const writer = new PcapWriter(1)
-    writeFileSync(capture, Buffer.concat([writer.header(), ...d.packets.map(packet => writer.record(packet))]))
+    const capture = ticks('many.pcap', 10_000)
     const child = start(folder, ['run', path, '--json', '--pcap', capture])
     child.stdout.once('data', () => child.stdout.destroy())
     const { stderr, code } = await ended(child)

@@ -116,6 +116,10 @@ async function run(paths: string[], options: Options): Promise<number> {
         }
       },
     })
+    if (scripts.claimant !== null)
+      for (const { name, unclaimed } of protocols.faces)
+        if (unclaimed !== undefined)
+          process.stderr.write(`${name} shows payload as it is: dissectors of scripts are not asked about it\n`)
     if (packets.live) process.stderr.write(`capturing on ${options.interface}; Ctrl-C ends it\n`)
     const began = performance.now()
     const pipeline = new Pipeline({ ...about, protocols, describe, claimant: scripts.claimant }, deliver)

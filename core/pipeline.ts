@@ -84,7 +84,8 @@ export class Pipeline {
     refining.select(protocols)
     this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
     this.conversation.traced = trace !== null
-    this.listener = claimant === null ? this.conversation : new Unclaimed(this.conversation, claimant)
+    this.listener =
+      claimant === null ? this.conversation : new Unclaimed(this.conversation, claimant, refining, this.tally)
     this.reassembly = new Reassembly(this.listener, this.tally)
   }
 

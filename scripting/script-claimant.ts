@@ -37,9 +37,9 @@ export class ScriptClaimant implements Claimant {
     this.#parcel.set(bytes.subarray(start, end), at)
   }
 
-  gap(c: Connection, half: Half, length: number): void {
+  gap(c: Connection, half: Half, length: number, next: number): void {
     this.#begin(c)
-    this.#record(c, half, { kind: 'gap', length, next: half.next }, 0)
+    this.#record(c, half, { kind: 'gap', length, next }, 0)
   }
 
   end(c: Connection, half: Half, why: Ending): void {
