@@ -113,6 +113,7 @@ export class Conversation implements Reader {
       out: new JsonWriter(65_536),
       buffers: new BufferPool(),
       missing: 0,
+      learnt: null,
       get related() {
         return conversation.quoted?.c.stream ?? null
       },
@@ -388,7 +389,9 @@ export class Conversation implements Reader {
       let message: Message | Message[] | null
       try {
         message = dissector.read(at, context)
+        context.learnt = null
       } catch (thrown) {
+        context.learnt = null
         if (thrown === Incomplete) {
           this.keepProgress(half, position)
           if (at.committed >= 0) position = at.committed
@@ -1119,9 +1122,13 @@ export class Conversation implements Reader {
     context.port = port
     context.hinted = hinted
     context.midstream = c.midstream
+    context.learnt = null
     try {
-      return d.probe(at, side, context) ? 'yes' : 'no'
+      if (d.probe(at, side, context)) return 'yes'
+      context.learnt = null
+      return 'no'
     } catch (thrown) {
+      context.learnt = null
       if (thrown === Incomplete) return 'more'
       if (thrown instanceof Malformed) return 'no'
       throw thrown

@@ -117,6 +117,8 @@ export interface Context<State = unknown> {
   keep: number
   /** Bytes behind the cursor's end that were on the wire and not captured; of streams and of UDP always 0. */
   missing: number
+  /** What `probe` found out of these bytes and left here for the `read` that follows it; null otherwise. */
+  learnt: unknown
   /** Errors of ICMP: the stream of the connection whose packet is quoted; null when it was not seen. */
   readonly related: string | null
   /**

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { Item, Json } from '../item.ts'
 import { dissect, golden, only, readPackets } from '../testing/golden.ts'
 import { CLIENT, packetOf, SERVER, udp } from '../testing/packets.ts'
-import { sealsOf, versionOf } from './quic/protection.ts'
+import { Seals, versionOf } from './quic/protection.ts'
 import { dissector } from './quic.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
@@ -26,7 +26,8 @@ describe('quic', () => {
 
   describe('makes the keys of', () => {
     it('version 1: RFC 9001, A.1', () => {
-      const { client, server } = sealsOf(versionOf(1)!, Buffer.from('8394c8f03e515708', 'hex'))
+      const seals = new Seals(versionOf(1)!, Buffer.from('8394c8f03e515708', 'hex'))
+      const [client, server] = [seals.of('client'), seals.of('server')]
       assert.equal(hex(client.key.export()), '1f369613dd76d5467730efcbe3b1a22d')
       assert.equal(hex(client.iv), 'fa044b2f42a3fd3b46fb255c')
       assert.equal(hex(server.key.export()), 'cf3a5331653c364c88f0f379b6067e37')
@@ -34,7 +35,8 @@ describe('quic', () => {
     })
 
     it('version 2: RFC 9369, A.1', () => {
-      const { client, server } = sealsOf(versionOf(0x6b3343cf)!, Buffer.from('8394c8f03e515708', 'hex'))
+      const seals = new Seals(versionOf(0x6b3343cf)!, Buffer.from('8394c8f03e515708', 'hex'))
+      const [client, server] = [seals.of('client'), seals.of('server')]
       assert.equal(hex(client.key.export()), '8b1a0bc121284290a29e0971b5cd045d')
       assert.equal(hex(server.key.export()), '82db637861d55e1d011f19ea71d5d2a7')
     })

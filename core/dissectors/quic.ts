@@ -10,7 +10,7 @@
 import { Cursor, Malformed } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
-import { isRetry, sealsOf, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
+import { isRetry, Seals, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
 import { readTransportParameters, readVarint } from './quic/transport-parameters.ts'
 import {
   answerOf,
@@ -80,6 +80,8 @@ interface Attempt {
   version: Version
   /** From which the keys are made: the client's choice, or the server's after a Retry. */
   connectionId: Uint8Array
+  /** For the version that was spoken last: a server may go on with another one (RFC 9368, 2.3). */
+  seals: Seals
   client: Flow
   server: Flow
   handshake: Handshake | null
@@ -113,11 +115,27 @@ const FIXED = 0x40
 const MAX_CONNECTION_ID = 20
 const NO_ID = new Uint8Array(0)
 
+/** The packet by which a connection is recognised, and which is the first that is read of it. */
+interface Opened {
+  start: number
+  seals: Seals
+  frames: Cursor
+}
+
 /** Certain: the packet opens with the keys that it names. */
-function probe(at: Cursor, from: Side): boolean {
+function probe(at: Cursor, from: Side, ctx: Context<Session>): boolean {
   if (from !== 'client' || (at.peek() & (LONG | FIXED)) !== (LONG | FIXED)) return false
   const packet = readPacket(at)
-  return packet.type === 'initial' && open(packet, packet.destination, from, at.bytes) !== null
+  const opened = packet.type === 'initial' ? begin(packet, at.bytes) : null
+  ctx.learnt = opened
+  return opened !== null
+}
+
+/** The first packet of an attempt: its keys follow from its own bytes. */
+function begin(packet: Packet, bytes: Uint8Array): Opened | null {
+  const seals = new Seals(packet.version!, packet.destination)
+  const frames = open(packet, seals, 'client', bytes)
+  return frames === null ? null : { start: packet.start, seals, frames }
 }
 
 function read(at: Cursor, ctx: Context<Session>): Message[] | null {
@@ -178,8 +196,8 @@ function readConnectionId(at: Cursor): Uint8Array {
   return at.view(length)
 }
 
-function open({ version, start, number, end }: Packet, id: Uint8Array, from: Side, bytes: Uint8Array): Cursor | null {
-  const frames = unseal(sealsOf(version!, id)[from], bytes, start, number, end)
+function open({ start, number, end }: Packet, seals: Seals, from: Side, bytes: Uint8Array): Cursor | null {
+  const frames = unseal(seals.of(from), bytes, start, number, end)
   return frames === null ? null : new Cursor(frames, 0, frames.length, true)
 }
 
@@ -192,11 +210,13 @@ function takeFromClient(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
     case 'initial': {
       // With another version it begins again, perhaps with the same id.
       const known = attempt !== null && attempt.version === packet.version
-      let frames = known ? open(packet, attempt.connectionId, 'client', at.bytes) : null
+      let frames = known ? open(packet, sealsOf(attempt, packet), 'client', at.bytes) : null
       if (frames === null) {
-        frames = open(packet, packet.destination, 'client', at.bytes)
-        if (frames === null) return null
-        state.attempt = begin(packet, ctx.moment)
+        const learnt = ctx.learnt as Opened | null
+        const opened = learnt?.start === packet.start ? learnt : begin(packet, at.bytes)
+        if (opened === null) return null
+        frames = opened.frames
+        state.attempt = attemptOf(packet, opened.seals, ctx.moment)
       }
       state.attempt!.client.size += packet.end - packet.start
       return takeFrames(frames, packet, state.attempt!, ctx)
@@ -212,11 +232,12 @@ function takeFromClient(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
   return null
 }
 
-function begin({ destination, version }: Packet, since: Moment): Attempt {
+function attemptOf({ destination, version }: Packet, seals: Seals, since: Moment): Attempt {
   return {
     since,
     version: version!,
     connectionId: destination.slice(),
+    seals,
     client: beginFlow(),
     server: beginFlow(),
     handshake: null,
@@ -224,6 +245,11 @@ function begin({ destination, version }: Packet, since: Moment): Attempt {
     zeroRtt: false,
     close: null,
   }
+}
+
+function sealsOf(attempt: Attempt, { version }: Packet): Seals {
+  if (attempt.seals.version !== version) attempt.seals = new Seals(version!, attempt.connectionId)
+  return attempt.seals
 }
 
 function beginFlow(): Flow {
@@ -268,7 +294,7 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
   const { bytes } = at
   switch (packet.type) {
     case 'initial': {
-      const frames = open(packet, attempt.connectionId, 'server', bytes)
+      const frames = open(packet, sealsOf(attempt, packet), 'server', bytes)
       if (frames === null) return null
       attempt.server.size += packet.end - packet.start
       return takeFrames(frames, packet, attempt, ctx)
@@ -276,6 +302,7 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
     case 'retry':
       if (!isRetry(packet.version!, attempt.connectionId, bytes.subarray(packet.start, packet.end))) return null
       attempt.connectionId = packet.source.slice()
+      attempt.seals = new Seals(packet.version!, attempt.connectionId)
       attempt.retry = true
       attempt.client.stream = new Pieces()
       attempt.client.messages = new Messages()
@@ -312,12 +339,13 @@ function takeFrames(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Conte
   try {
     while (frames.remaining > 0 && found === null) {
       const type = frames.u8()
-      if (type === ACK || type === ACK_ECN) skipAck(frames, type)
+      if (type === PADDING) skipPadding(frames)
+      else if (type === ACK || type === ACK_ECN) skipAck(frames, type)
       else if (type === CRYPTO) {
         const start = Number(readVarint(frames))
         found = takeCrypto(start, frames.view(Number(readVarint(frames))), packet, attempt, ctx)
       } else if (type === CONNECTION_CLOSE) found = takeClose(frames, packet, attempt, ctx)
-      else if (type !== PADDING && type !== PING) frames.fail(`a frame of an Initial packet, found type ${type}`)
+      else if (type !== PING) frames.fail(`a frame of an Initial packet, found type ${type}`)
     }
   } catch (cause) {
     if (!(cause instanceof Malformed)) throw cause
@@ -325,6 +353,14 @@ function takeFrames(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Conte
     if (attempt.handshake !== null) attempt.handshake.problem ??= cause.reason
   }
   return found
+}
+
+/** Often a thousand bytes: the first datagram of a client has at least 1200 (RFC 9000, 14.1). */
+function skipPadding(frames: Cursor): void {
+  const { bytes, end } = frames
+  let { position } = frames
+  while (position < end && bytes[position] === PADDING) position++
+  frames.position = position
 }
 
 function takeCrypto(

@@ -14,6 +14,7 @@ export function contextOf<State>(state: State, changes: Partial<Context<State>> 
     midstream: false,
     keep: 0,
     missing: 0,
+    learnt: null,
     related: null,
     awaited: undefined,
     request: null,

@@ -2,17 +2,17 @@
  * Protection of Initial packets: its keys follow from what the client sends in clear, so that everybody on the way can
  * make them. RFC 9001, 5 and RFC 9369, 3.3.
  */
-import { createCipheriv, createDecipheriv, createHmac, createSecretKey, type KeyObject } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Side } from '../../dissector.ts'
-import { Memo } from '../tlsx/memo.ts'
+import { Aes } from './aes.ts'
+import { Hmac } from './sha256.ts'
 
 export interface Version {
   code: number
   /** `v1` */
   name: string
-  salt: KeyObject
-  /** What labels of keys begin with. */
-  label: string
+  salt: Hmac
+  labels: Labels
   /** Types of long headers. */
   initial: number
   zeroRtt: number
@@ -22,22 +22,22 @@ export interface Version {
   retryNonce: Uint8Array
 }
 
-const V1 = { label: 'quic', initial: 0, zeroRtt: 1, handshake: 2, retry: 3 }
+const V1 = { labels: labelsOf('quic'), initial: 0, zeroRtt: 1, handshake: 2, retry: 3 }
 
 const VERSIONS: readonly Version[] = [
   {
     ...V1,
     code: 1,
     name: 'v1',
-    salt: secretKey('38762cf7f55934b34d179ae6a4c80cadccbb7f0a'),
+    salt: new Hmac(hex('38762cf7f55934b34d179ae6a4c80cadccbb7f0a')),
     retryKey: secretKey('be0c690b9f66575a1d766b54e368c84e'),
     retryNonce: hex('461599d35d632bf2239825bb'),
   },
   {
     code: 0x6b3343cf,
     name: 'v2',
-    salt: secretKey('0dede3def700a6db819381be6e269dcbf9bd2ed9'),
-    label: 'quicv2',
+    salt: new Hmac(hex('0dede3def700a6db819381be6e269dcbf9bd2ed9')),
+    labels: labelsOf('quicv2'),
     initial: 1,
     zeroRtt: 2,
     handshake: 3,
@@ -49,7 +49,7 @@ const VERSIONS: readonly Version[] = [
     ...V1,
     code: 0xff00001d,
     name: 'draft-29',
-    salt: secretKey('afbfec289993d24c9e9786f19c6111e04390a899'),
+    salt: new Hmac(hex('afbfec289993d24c9e9786f19c6111e04390a899')),
     retryKey: secretKey('ccce187ed09a09d05728155a6cb96be1'),
     retryNonce: hex('e54930f97f2136f0530a8c1c'),
   },
@@ -68,47 +68,59 @@ export function versionName(code: number): string {
 
 /** What one side's Initial packets are sealed with. */
 export interface Seal {
+  /** Node is several times as fast with keys that are objects as with keys that are bytes. */
   key: KeyObject
   iv: Uint8Array
-  /** AES in ECB makes masks of samples; it has no state between them. */
-  mask: (sample: Uint8Array) => Uint8Array
+  /** Makes masks of samples. */
+  mask: Aes
 }
-
-export type Seals = Readonly<Record<Side, Seal>>
-
-/** Recognising a connection and reading its first packet ask for the same keys. */
-const MAX_REMEMBERED = 64
-const remembered = new Memo<Seals>(MAX_REMEMBERED)
 
 /** Of the connection whose client chose this id for the server. */
-export function sealsOf(version: Version, connectionId: Uint8Array): Seals {
-  return remembered.get(`${version.name} ${Buffer.from(connectionId).toString('latin1')}`, () => {
-    const secret = createSecretKey(hmac(version.salt, connectionId))
-    return { client: sealOf(version, secret, 'client in'), server: sealOf(version, secret, 'server in') }
-  })
-}
+export class Seals {
+  readonly version: Version
+  private readonly initial: Hmac
+  private readonly made: Record<Side, Seal | null> = { client: null, server: null }
 
-/** Node is several times as fast with keys that are objects as with keys that are bytes. */
-function sealOf({ label }: Version, initial: KeyObject, side: string): Seal {
-  const secret = createSecretKey(expand(initial, side, 32))
-  const masking = createCipheriv('aes-128-ecb', createSecretKey(expand(secret, `${label} hp`, 16)), null)
-  return {
-    key: createSecretKey(expand(secret, `${label} key`, 16)),
-    iv: expand(secret, `${label} iv`, 12),
-    mask: sample => masking.update(sample),
+  constructor(version: Version, connectionId: Uint8Array) {
+    this.version = version
+    this.initial = new Hmac(version.salt.of(connectionId))
+  }
+
+  of(side: Side): Seal {
+    const { made } = this
+    made[side] ??= this.make(side)
+    return made[side]
+  }
+
+  private make(side: Side): Seal {
+    const { key, iv, hp } = this.version.labels
+    const secret = new Hmac(this.initial.of(SIDES[side]))
+    return {
+      key: createSecretKey(secret.of(key).subarray(0, 16)),
+      iv: secret.of(iv).subarray(0, 12),
+      mask: new Aes(secret.of(hp)),
+    }
   }
 }
 
-/** HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes: length(2) n(1) "tls13 " label n(1) = 0, then the round. */
-function expand(secret: KeyObject, label: string, length: number): Uint8Array {
-  const name = `tls13 ${label}`
-  const info = Buffer.from(`\0${String.fromCharCode(length, name.length)}${name}\0\x01`, 'latin1')
-  return hmac(secret, info).subarray(0, length)
+/** What each key is made of, beside the secret. */
+interface Labels {
+  key: Uint8Array
+  iv: Uint8Array
+  hp: Uint8Array
 }
 
-function hmac(key: KeyObject, data: Uint8Array): Buffer {
-  return createHmac('sha256', key).update(data).digest()
+function labelsOf(prefix: string): Labels {
+  return { key: label(`${prefix} key`, 16), iv: label(`${prefix} iv`, 12), hp: label(`${prefix} hp`, 16) }
 }
+
+/** HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes: length(2) n(1) "tls13 " name n(1) = 0, then the round. */
+function label(name: string, length: number): Uint8Array {
+  const full = `tls13 ${name}`
+  return Buffer.from(`\0${String.fromCharCode(length, full.length)}${full}\0\x01`, 'latin1')
+}
+
+const SIDES: Readonly<Record<Side, Uint8Array>> = { client: label('client in', 32), server: label('server in', 32) }
 
 const SAMPLE = 16
 const TAG = 16
@@ -121,14 +133,14 @@ const MOST_NUMBER = 4
  */
 export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: number, end: number): Uint8Array | null {
   if (number + MOST_NUMBER + SAMPLE > end) return null
-  const mask = seal.mask(bytes.subarray(number + MOST_NUMBER, number + MOST_NUMBER + SAMPLE))
-  const first = bytes[start]! ^ (mask[0]! & 0x0f)
+  const [mask, more] = seal.mask.encrypt(bytes, number + MOST_NUMBER)
+  const first = bytes[start]! ^ ((mask >>> 24) & 0x0f)
   const length = (first & 3) + 1
   const header = bytes.slice(start, number + length)
   header[0] = first
   const nonce = Uint8Array.from(seal.iv)
   for (let i = 0; i < length; i++) {
-    const byte = bytes[number + i]! ^ mask[1 + i]!
+    const byte = bytes[number + i]! ^ ((i < 3 ? mask >>> (16 - i * 8) : more >>> 24) & 0xff)
     header[header.length - length + i] = byte
     nonce[nonce.length - length + i]! ^= byte
   }
