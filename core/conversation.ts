@@ -937,7 +937,8 @@ export class Conversation implements Reader {
     }
     const before = c.dissector!.name
     if (!c.spoken.includes(before)) c.spoken = [...c.spoken, before]
-    c.dissector = name === 'unknown' ? null : (this.dissectors.find(d => isCalled(d, name)) ?? null)
+    const nobody = name === 'unknown' || name === 'encrypted'
+    c.dissector = nobody ? null : (this.dissectors.find(d => isCalled(d, name)) ?? null)
     c.memo = memo
     c.attempts = 0
     c.unknown = name !== 'unknown' && c.dissector === null

@@ -13,8 +13,7 @@ const BATCH_BYTES = 262_144
 const BATCH_ITEMS = 256
 /** Room for the item that goes beyond; a larger one makes its own. */
 const SLACK = 65_536
-/** Texts of seconds that are kept. */
-const MAX_SECONDS = 64
+const DAY = 86_400
 /** A sender of ever new versions must not fill its connection. */
 const MAX_PREFIXES = 4
 const MAX_PROTOCOLS = 256
@@ -42,17 +41,11 @@ const EVENT = constant(',"event":')
 const DATA = constant(',"data":')
 const SIZE = constant(',"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
-const NOTHING = new Uint8Array(0)
+const NOTHING: Uint8Array = new Uint8Array(0)
+const [FULL_STOP, COLON] = [46, 58]
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')
-
-/** A second since 1970: in ten digits or more, and in RFC 3339 up to the full stop. */
-interface Second {
-  number: number
-  digits: Uint8Array
-  text: Uint8Array
-}
 
 /** What answers a request, or comes by itself. */
 export interface Answer {
@@ -115,8 +108,9 @@ export class ItemWriter {
   /** As it stands within a JSON string, and with the node as fields of an item. */
   private readonly workerText: string
   private readonly origin: string
-  private second: Second = { number: -1, digits: NOTHING, text: NOTHING }
-  private readonly seconds = new Map<number, Second>()
+  /** The last one that was written, in days since 1970, and as RFC 3339 begins with it: `2023-11-14T`. */
+  private day = -1
+  private date = NOTHING
 
   constructor(
     worker: string,
@@ -324,28 +318,28 @@ export class ItemWriter {
   private time(seconds: number, nanoseconds: number): void {
     const { out } = this
     out.reserve(80)
-    if (seconds !== this.second.number) this.second = this.secondOf(seconds)
     const whole = (nanoseconds / 1e6) | 0
     if (seconds === 0) out.integer(whole)
     else {
-      out.raw(this.second.digits)
+      out.integer(seconds)
       out.digits(whole, 3)
     }
     this.fraction(nanoseconds - whole * 1e6)
     out.raw(START_TIME)
-    out.raw(this.second.text)
+    const day = Math.floor(seconds / DAY)
+    if (day !== this.day) {
+      this.day = day
+      this.date = constant(new Date(day * DAY * 1000).toISOString().slice(0, 11))
+    }
+    out.raw(this.date)
+    const second = seconds - day * DAY
+    out.digits((second / 3600) | 0, 2)
+    out.byte(COLON)
+    out.digits(((second / 60) | 0) % 60, 2)
+    out.byte(COLON)
+    out.digits(second % 60, 2)
+    out.byte(FULL_STOP)
     out.digits(nanoseconds, 9)
-  }
-
-  /** Items begin in the last few seconds, those of long connections long ago. */
-  private secondOf(number: number): Second {
-    const known = this.seconds.get(number)
-    if (known !== undefined) return known
-    if (this.seconds.size === MAX_SECONDS) this.seconds.clear()
-    const text = new Date(number * 1000).toISOString().slice(0, 20)
-    const second = { number, digits: constant(String(number)), text: constant(text) }
-    this.seconds.set(number, second)
-    return second
   }
 
   private milliseconds(nanoseconds: number): void {
@@ -362,7 +356,7 @@ export class ItemWriter {
       millionths /= 10
       digits--
     }
-    this.out.byte(46)
+    this.out.byte(FULL_STOP)
     this.out.digits(millionths, digits)
   }
 }

@@ -103,8 +103,9 @@ const [LEAST_HELLO, MOST_HELLO] = [38, 1 << 16]
 
 /** Certain: record, fragment and hello agree on what they are and how long. */
 function probe(at: Cursor, from: Side): boolean {
-  const { type, version, epoch, body } = readRecord(at)
-  if (type !== HANDSHAKE || epoch !== 0 || !isVersion(version) || body.remaining < FRAGMENT_HEADER + 2) return false
+  if (at.peek() !== HANDSHAKE) return false
+  const { version, epoch, body } = readRecord(at)
+  if (epoch !== 0 || !isVersion(version) || body.remaining < FRAGMENT_HEADER + 2) return false
   const hello = body.u8()
   const length = body.u24()
   const number = body.u16()
