@@ -35,6 +35,8 @@ export interface Reclaimed {
   parsed: number
   /** By cause, that one not among them. */
   skipped: readonly (readonly [cause: string, bytes: number])[]
+  /** Limits that closed something before its time, each with its count. */
+  limits: readonly (readonly [cause: string, count: number])[]
   protocols: readonly (readonly [name: string, tally: ProtocolTally])[]
 }
 
@@ -71,12 +73,16 @@ export class Tally {
   }
 
   /** Bytes that were passed over as unknown have been read by somebody else since: what has become of them. */
-  reclaim({ parsed, skipped, protocols }: Reclaimed): void {
+  reclaim({ parsed, skipped, limits, protocols }: Reclaimed): void {
     let reclaimed = parsed
     this.parsed += parsed
     for (const [cause, bytes] of skipped) {
       this.skip(cause as SkipCause, bytes)
       reclaimed += bytes
+    }
+    for (const [cause, count] of limits) {
+      const known = cause as LimitCause
+      this.limits.set(known, (this.limits.get(known) ?? 0) + count)
     }
     for (const [name, counts] of protocols) {
       const tally = this.protocol(name)

@@ -349,13 +349,13 @@ export class ScriptHost {
     const { claimant } = this
     if (claimant === null || this.#parcels === 0)
       throw new TypeError('expected streams to be asked for before findings')
-    const { count, parsed, skipped, protocols, unwanted } = findingsOf(told, body, claimant.unread)
+    const { count, parsed, skipped, limits, protocols, unwanted } = findingsOf(told, body, claimant.unread)
     this.#parcels--
     if (this.#parcels === 0) this.#parcelBytes = 0
     claimant.refuse(unwanted)
     claimant.unread -= skipped.reduce((sum, [, bytes]) => sum + bytes, parsed)
     const batch = count === 0 ? null : batchOf(Buffer.from(body), count)
-    this.#settings.dissection?.dissected({ parsed, skipped, protocols }, batch)
+    this.#settings.dissection?.dissected({ parsed, skipped, limits, protocols }, batch)
     this.#progressed()
   }
 

@@ -37,13 +37,21 @@ export interface Findings {
   /** Bytes that belong to messages, and bytes passed over by cause, those of no known protocol not among them. */
   parsed: number
   skipped: [cause: string, bytes: number][]
+  /** Limits that were reached, each with its count. */
+  limits: [cause: string, count: number][]
   protocols: [name: string, tally: ProtocolTally][]
-  /** Streams that no script knows either. */
+  /** Streams that no script knows either, or that took too much memory. */
   unwanted: number[]
 }
 
 /** A message may be so large that it is not shown to the isolate whole before it must be. */
 const FIRST_LOOK = 65_536
+
+/**
+ * Unfinished messages and requests that wait, over all streams: whoever opens many and ends none must not take the
+ * process, and all scripts with it.
+ */
+const MAX_HELD = 64 << 20
 
 /** State within an isolate. */
 class StateHandle {
@@ -56,13 +64,21 @@ class StateHandle {
 export class Dissection {
   readonly #conversation: Conversation
   readonly #writer: ItemWriter
+  /** Who was heard of last is the last. */
   readonly #connections = new Map<number, Connection>()
+  readonly #most: number
   #tally = new Tally()
   #lines: Buffer[] = []
   #count = 0
-  readonly #before = { parsed: 0, skipped: new Map<string, number>(), protocols: new Map<string, ProtocolTally>() }
+  readonly #before = {
+    parsed: 0,
+    skipped: new Map<string, number>(),
+    limits: new Map<string, number>(),
+    protocols: new Map<string, ProtocolTally>(),
+  }
 
-  constructor(answering: readonly Answering[], { worker, node, keepBodies }: DissectionSettings) {
+  constructor(answering: readonly Answering[], { worker, node, keepBodies }: DissectionSettings, most = MAX_HELD) {
+    this.#most = most
     const dissectors = answering.flatMap(one => one.definitions.map((definition, i) => dissectorOf(one, definition, i)))
     dissectors.sort((a, b) => a.priority - b.priority)
     this.#writer = new ItemWriter(worker, node, batch => {
@@ -72,16 +88,36 @@ export class Dissection {
     this.#conversation = new Conversation(dissectors, new Refining([]), this.#writer, this.#tally, keepBodies, null)
   }
 
+  /** Bytes of memory for what is not finished. */
+  get held(): number {
+    return this.#conversation.held
+  }
+
   feed(body: Buffer): Findings {
     const unwanted: number[] = []
     for (const record of readRecords(body)) {
       const c = record.kind === 'open' ? this.#open(record) : this.#connections.get(record.stream)
       if (c === undefined) continue
+      if (this.#connections.delete(record.stream)) this.#connections.set(record.stream, c)
       this.#take(c, record)
       if (c.unknown && this.#connections.delete(record.stream)) unwanted.push(record.stream)
+      if (this.#conversation.held > this.#most) unwanted.push(...this.#shed())
     }
     this.#writer.flush()
     return this.#report(unwanted)
+  }
+
+  /** Who has been silent the longest holds the least that is still wanted. */
+  #shed(): number[] {
+    const shed: number[] = []
+    for (const [stream, c] of this.#connections) {
+      if (this.#conversation.held <= this.#most) break
+      this.#tally.limit('buffered bytes')
+      this.#conversation.finish(c, 'idle')
+      this.#connections.delete(stream)
+      shed.push(stream)
+    }
+    return shed
   }
 
   #open({ stream, bytes }: StreamRecord): Connection {
@@ -123,7 +159,7 @@ export class Dissection {
 
   /** What has changed since the last report. */
   #report(unwanted: number[]): Findings {
-    const { parsed, skipped, protocols } = this.#tally
+    const { parsed, skipped, limits, protocols } = this.#tally
     const before = this.#before
     const causes = [...skipped].filter(([cause]) => cause !== 'unknown protocol')
     const findings: Findings = {
@@ -131,11 +167,15 @@ export class Dissection {
       count: this.#count,
       parsed: parsed - before.parsed,
       skipped: causes.map(([cause, bytes]) => [cause, bytes - (before.skipped.get(cause) ?? 0)]),
+      limits: [...limits]
+        .map(([cause, count]): [string, number] => [cause, count - (before.limits.get(cause) ?? 0)])
+        .filter(([, count]) => count > 0),
       protocols: [...protocols].map(([name, tally]) => [name, difference(tally, before.protocols.get(name))]),
       unwanted,
     }
     before.parsed = parsed
     for (const [cause, bytes] of causes) before.skipped.set(cause, bytes)
+    for (const [cause, count] of limits) before.limits.set(cause, count)
     for (const [name, tally] of protocols) before.protocols.set(name, { ...tally })
     this.#lines = []
     this.#count = 0

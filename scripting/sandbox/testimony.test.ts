@@ -31,6 +31,7 @@ const FINDINGS = {
   count: 1,
   parsed: 9,
   skipped: [['malformed', 1]],
+  limits: [['buffered bytes', 1]],
   protocols: [['echo-plus', TALLY]],
   unwanted: [3],
 }
@@ -58,6 +59,7 @@ const WRONG_FINDINGS: Record<string, [findings: unknown, lines?: string]> = {
   'more bytes than were sent': [{ ...FINDINGS, parsed: 10 }],
   'more bytes passed over than were sent': [{ ...FINDINGS, skipped: [['malformed', 2]] }],
   'a cause that would write to a terminal': [{ ...FINDINGS, skipped: [['\u001b[2J', 0]] }],
+  'a limit that was reached half a time': [{ ...FINDINGS, limits: [['buffered bytes', 0.5]] }],
   'a protocol without counts': [{ ...FINDINGS, protocols: [['echo-plus', null]] }],
   'a protocol that has no name': [{ ...FINDINGS, protocols: [[7, TALLY]] }],
   'streams that are none': [{ ...FINDINGS, unwanted: 3 }],

@@ -10,7 +10,7 @@ import type { Definition } from './inside/dissectors.ts'
 const MAX_DEFINITIONS = 16
 /** Characters; every item repeats them. */
 const MAX_TEXT = 500
-/** Causes and protocols: there are few, and the host keeps them all. */
+/** Causes, limits, protocols: of each there are few, and the host keeps them all. */
 const MAX_ENTRIES = 1000
 
 const NAME = /^[a-z][a-z0-9-]{0,31}$/
@@ -44,11 +44,12 @@ export function definitionsOf(told: unknown): Definition[] {
 
 /** Throws TypeError when they are none, or tell of more than `unread` bytes, which is what was sent and not told of. */
 export function findingsOf(told: unknown, lines: Buffer, unread: number): Omit<Findings, 'items'> {
-  const { count, parsed, skipped, protocols, unwanted } = recordOf('findings', told)
+  const { count, parsed, skipped, limits, protocols, unwanted } = recordOf('findings', told)
   const findings = {
     count: countOf('count', count),
     parsed: countOf('parsed', parsed),
     skipped: pairsOf('skipped', skipped, countOf),
+    limits: pairsOf('limits', limits, countOf),
     protocols: pairsOf('protocols', protocols, tallyOf),
     unwanted: listOf('unwanted', unwanted, Number.POSITIVE_INFINITY).map(stream => countOf('a stream', stream)),
   }
