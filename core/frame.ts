@@ -702,6 +702,11 @@ function udp(frame: Frame, at: number): Verdict {
   return tunnel === null ? 'ok' : unwrap(frame, at + 8, tunnel)
 }
 
+/** Whether a datagram between these ports may be a tunnel, and then has ends within it. */
+export function mayBeTunnel(source: number, destination: number): boolean {
+  return tunnelAt(source, destination) !== null
+}
+
 /** By destination port: the source port of most tunnels is a hash. They answer 'malformed' when the bytes are not theirs. */
 function tunnelAt(source: number, destination: number): Layer | null {
   switch (destination) {

@@ -33,13 +33,14 @@ export class PcapngWriter {
   }
 
   /** Interfaces are numbered from 0 in the order of these calls. type(4) size(4) link type(2) 0(2) snap length(4) */
-  interface(name: string, linkType: number): Uint8Array {
+  interface(name: string, linkType: number, description: string | null = null): Uint8Array {
     this.interfaces++
     const { chunk, view } = block(
       1,
       8,
       optionList([
         [2, text(name)],
+        ...(description === null ? [] : [[3, text(description)] as const]),
         [9, Uint8Array.of(9)],
       ]),
     )
