@@ -105,32 +105,48 @@ export class Assembler {
     return `${name}.${this.labels++}`
   }
 
-  get length(): number {
-    return this.instructions.length
-  }
-
-  /** The program with a descriptor for each map that it names. */
+  /**
+   * The program with a descriptor for each map that it names. What nothing leads to is left out: the kernel refuses it, and
+   * programs that are made of parts have it.
+   */
   assemble(maps: Readonly<Record<string, number>> = {}): Uint8Array {
-    const view = new DataView(new ArrayBuffer(this.instructions.length * INSTRUCTION_BYTES))
+    const kept = this.reachable()
+    const places: number[] = []
+    let length = 0
+    for (const keep of kept) places.push(keep ? length++ : length)
+    const view = new DataView(new ArrayBuffer(length * INSTRUCTION_BYTES))
     for (const [index, instruction] of this.instructions.entries()) {
-      const at = index * INSTRUCTION_BYTES
-      const { code, to = 0, from = 0, label, map } = instruction
+      if (!kept[index]) continue
+      const { code, to = 0, from = 0, label, map, offset = 0, immediate = 0 } = instruction
+      const place = places[index]!
+      const at = place * INSTRUCTION_BYTES
       view.setUint8(at, code)
       view.setUint8(at + 1, (from << 4) | to)
-      view.setInt16(
-        at + 2,
-        label === undefined ? checked16(instruction.offset ?? 0) : this.distance(index, label),
-        true,
-      )
-      view.setInt32(at + 4, map === undefined ? (instruction.immediate ?? 0) : descriptor(maps, map), true)
+      view.setInt16(at + 2, checked16(label === undefined ? offset : places[this.target(label)]! - place - 1), true)
+      view.setInt32(at + 4, map === undefined ? immediate : descriptor(maps, map), true)
     }
     return new Uint8Array(view.buffer)
   }
 
-  private distance(from: number, label: string): number {
+  private reachable(): boolean[] {
+    const reached: boolean[] = new Array(this.instructions.length).fill(false)
+    const ahead = [0]
+    for (let index = ahead.pop(); index !== undefined; index = ahead.pop()) {
+      const instruction = this.instructions[index]
+      if (instruction === undefined) throw new RangeError('the program runs beyond its end')
+      if (reached[index]) continue
+      reached[index] = true
+      const { code, label } = instruction
+      if (label !== undefined) ahead.push(this.target(label))
+      if (code !== (CLASS.jump64 | JUMP_ALWAYS) && code !== (CLASS.jump64 | JUMP_EXIT)) ahead.push(index + 1)
+    }
+    return reached
+  }
+
+  private target(label: string): number {
     const place = this.places.get(label)
     if (place === undefined) throw new RangeError(`nothing is called ${label}`)
-    return checked16(place - from - 1)
+    return place
   }
 
   private compute(code: number, to: Register, from: Register | number, label?: string): this {

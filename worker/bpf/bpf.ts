@@ -85,8 +85,19 @@ export class Bpf {
   }
 
   /** Puts the key that follows `key` (null: the first) into `next`. false: there is none. */
-  nextKey(map: number, key: Uint8Array | null, next: Uint8Array): boolean {
+  private nextKey(map: number, key: Uint8Array | null, next: Uint8Array): boolean {
     return this.element('walk', NEXT_KEY, map, key, next)
+  }
+
+  /** Keys of a map, as they are while it is walked. */
+  *keys(map: number, keyBytes: number): Generator<Uint8Array> {
+    let key: Uint8Array | null = null
+    for (;;) {
+      const next: Uint8Array = new Uint8Array(keyBytes)
+      if (!this.nextKey(map, key, next)) return
+      yield next
+      key = next
+    }
   }
 
   /** Puts a program through the kernel's test run with a packet; what it returns. */

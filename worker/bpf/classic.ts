@@ -37,6 +37,22 @@ export function classicFilter(
   }
 }
 
+/** An array of `struct sock_filter`, as libpcap's compiler gives it. */
+export function readClassic(program: Uint8Array): ClassicInstruction[] {
+  const view = new DataView(program.buffer, program.byteOffset, program.length)
+  const filter: ClassicInstruction[] = []
+  for (let at = 0; at + CLASSIC_INSTRUCTION_BYTES <= program.length; at += CLASSIC_INSTRUCTION_BYTES)
+    filter.push({
+      code: view.getUint16(at, true),
+      jt: view.getUint8(at + 2),
+      jf: view.getUint8(at + 3),
+      k: view.getUint32(at + 4, true),
+    })
+  return filter
+}
+
+const CLASSIC_INSTRUCTION_BYTES = 8
+
 interface Step {
   to: Assembler
   context: Context

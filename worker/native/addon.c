@@ -5,13 +5,16 @@
 #include <node_api.h>
 
 #include "af-packet.h"
+#include "bpf.h"
 #include "chunk.h"
 #include "filter.h"
+#include "ring-buffer.h"
 #include "socket.h"
 
 NAPI_MODULE_INIT() {
-  if (chunk_exports(env, exports) != napi_ok || filter_exports(env, exports) != napi_ok ||
-      socket_exports(env, exports) != napi_ok || af_packet_exports(env, exports) != napi_ok)
-    return NULL;
+  static napi_status (*const files[])(napi_env, napi_value) = {af_packet_exports, bpf_exports,         chunk_exports,
+                                                               filter_exports,    ring_buffer_exports, socket_exports};
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    if (files[i](env, exports) != napi_ok) return NULL;
   return exports;
 }

@@ -11,13 +11,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "exports.h"
+
 /* Longer than what any kernel knows; it insists that what it does not know is zero. */
 #define MAX_ATTRIBUTES 512
 
 /* bpf(command, attributes: Uint8Array, buffers: [offset, Uint8Array, offset, Uint8Array ...]) -> result or -errno */
-static napi_value bpf_call(napi_env env, napi_callback_info info) {
+static napi_value call_bpf(napi_env env, napi_callback_info info) {
   size_t given = 3;
-  napi_value arguments[3], element, result;
+  napi_value arguments[3], element;
   uint32_t command, count = 0, offset;
   uint8_t *attributes, *buffer;
   size_t size, length;
@@ -25,17 +27,17 @@ static napi_value bpf_call(napi_env env, napi_callback_info info) {
 
   napi_get_cb_info(env, info, &given, arguments, NULL, NULL);
   if (given != 3 || napi_get_value_uint32(env, arguments[0], &command) != napi_ok ||
-      napi_get_typedarray_info(env, arguments[1], NULL, &size, (void **)&attributes, NULL, NULL) != napi_ok ||
-      napi_get_array_length(env, arguments[2], &count) != napi_ok || size > sizeof copy)
-    return napi_throw_type_error(env, NULL, "bpf(command, attributes, buffers)"), NULL;
+      !bytes_of(env, arguments[1], &attributes, &size) || size > sizeof copy ||
+      napi_get_array_length(env, arguments[2], &count) != napi_ok)
+    return wrong_arguments(env, "bpf(command, attributes, buffers)");
 
   memcpy(copy, attributes, size);
   for (uint32_t i = 0; i + 1 < count; i += 2) {
     if (napi_get_element(env, arguments[2], i, &element) != napi_ok ||
         napi_get_value_uint32(env, element, &offset) != napi_ok || offset > size || size - offset < sizeof(uint64_t) ||
         napi_get_element(env, arguments[2], i + 1, &element) != napi_ok ||
-        napi_get_typedarray_info(env, element, NULL, &length, (void **)&buffer, NULL, NULL) != napi_ok)
-      return napi_throw_type_error(env, NULL, "bpf: a buffer does not fit into the attributes"), NULL;
+        !bytes_of(env, element, &buffer, &length))
+      return wrong_arguments(env, "bpf: a buffer does not fit into the attributes");
     uint64_t address = (uint64_t)(uintptr_t)buffer;
     memcpy(copy + offset, &address, sizeof address);
   }
@@ -49,12 +51,10 @@ static napi_value bpf_call(napi_env env, napi_callback_info info) {
     napi_get_value_uint32(env, element, &offset);
     memset(attributes + offset, 0, sizeof(uint64_t));
   }
-  napi_create_int64(env, answer, &result);
-  return result;
+  return number_value(env, answer);
 }
 
 napi_status bpf_exports(napi_env env, napi_value exports) {
-  napi_value function;
-  napi_status status = napi_create_function(env, "bpf", NAPI_AUTO_LENGTH, bpf_call, NULL, &function);
-  return status == napi_ok ? napi_set_named_property(env, exports, "bpf", function) : status;
+  static const struct exported all[] = {{"bpf", call_bpf}};
+  return export_all(env, exports, all, sizeof all / sizeof *all);
 }
