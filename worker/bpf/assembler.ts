@@ -244,6 +244,7 @@ const HELPERS = {
   ktime_get_ns: 5,
   get_prandom_u32: 7,
   get_smp_processor_id: 8,
+  get_current_pid_tgid: 14,
   skb_load_bytes: 26,
   get_socket_cookie: 46,
   redirect_map: 51,

@@ -164,7 +164,7 @@ function load(step: Step, into: 'r7' | 'r8', narrow: 'w7' | 'w8'): void {
 
 function loadAncillary({ to, instruction, context }: Step): void {
   const known = ANCILLARY_FIELDS[(instruction.k | 0) - ANCILLARY]
-  if (known === undefined || context !== 'skb') throw unknown(instruction)
+  if (known === undefined || context === 'xdp') throw unknown(instruction)
   to.load('r7', 'u32', 'r6', known.field)
   if (known.swapped) to.swap('r7', 16)
 }

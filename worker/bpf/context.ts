@@ -5,8 +5,11 @@
  */
 import type { Assembler, Wide } from './assembler.ts'
 
-/** `struct __sk_buff` (socket filters, classifiers, cgroups) or `struct xdp_md`. */
-export type Context = 'skb' | 'xdp'
+/**
+ * `struct __sk_buff` (socket filters, classifiers, cgroups) or `struct xdp_md`. Two more ways to look at the former: from its
+ * network header on, whatever link layer is in front; and as a frame whose VLAN tag, which the kernel has taken out, is back.
+ */
+export type Context = 'skb' | 'xdp' | 'network' | 'tagged'
 
 /** Offsets in `struct __sk_buff`, under its names. */
 export const SKB = {
@@ -50,14 +53,47 @@ export function loadPacket(
 
 /** As many bytes of the packet, from the offset in w2, to `place` on the stack, or on to `short`. r0 to r5 are lost. */
 export function copyPacket(to: Assembler, context: Context, bytes: number, place: number, short: string): void {
+  const done = to.newLabel('copied')
+  if (context === 'tagged') loadTag(to, bytes, place, done)
   to.alu('r1', '=', 'r6').alu('r3', '=', 'r10').alu('r3', '+=', place).alu('r4', '=', bytes)
-  to.call(context === 'skb' ? 'skb_load_bytes' : 'xdp_load_bytes').jumpIf('r0', '!=', 0, short)
+  if (context === 'network') to.alu('r5', '=', FROM_NETWORK_HEADER)
+  to.call(LOADERS[context]).jumpIf('r0', '!=', 0, short).label(done)
+}
+
+/** What lies behind the tag lies four bytes nearer in the kernel's packet, and the tag itself is a field of the context. */
+function loadTag(to: Assembler, bytes: number, place: number, done: string): void {
+  const plain = to.newLabel('plain')
+  const behind = to.newLabel('behind')
+  to.load('r1', 'u32', 'r6', SKB.vlan_present).jumpIf('r1', '==', 0, plain).jumpIf('w2', '<', TAG_AT, plain)
+  to.jumpIf('w2', '>=', TAG_AT + TAG_BYTES, behind)
+  if (bytes <= 2) {
+    const control = to.newLabel('control')
+    to.jumpIf('w2', '>=', TAG_AT + 2, control)
+    to.load('r1', 'u32', 'r6', SKB.vlan_proto).store('u16', 'r10', place, 'r1').jump(done)
+    to.label(control).load('r1', 'u32', 'r6', SKB.vlan_tci).swap('r1', 16).store('u16', 'r10', place, 'r1').jump(done)
+  }
+  to.label(behind).alu('w2', '-=', TAG_BYTES).label(plain)
 }
 
 /** Bytes that the packet has here. r0 to r5 are lost. */
 export function loadLength(to: Assembler, context: Context, into: Wide): void {
-  if (context === 'skb') to.load(into, 'u32', 'r6', SKB.len)
-  else to.alu('r1', '=', 'r6').call('xdp_get_buff_len').alu(into, '=', 'r0')
+  if (context === 'xdp') to.alu('r1', '=', 'r6').call('xdp_get_buff_len').alu(into, '=', 'r0')
+  else to.load(into, 'u32', 'r6', SKB.len)
+  if (context !== 'tagged') return
+  const untagged = to.newLabel('untagged')
+  to.load('r1', 'u32', 'r6', SKB.vlan_present).jumpIf('r1', '==', 0, untagged)
+  to.alu(into, '+=', TAG_BYTES).label(untagged)
 }
 
 const WIDTHS = { u8: 1, u16: 2, u32: 4 } as const
+const LOADERS = {
+  skb: 'skb_load_bytes',
+  tagged: 'skb_load_bytes',
+  network: 'skb_load_bytes_relative',
+  xdp: 'xdp_load_bytes',
+} as const
+/** BPF_HDR_START_NET */
+const FROM_NETWORK_HEADER = 1
+/** Behind the addresses of Ethernet: type(2) control(2). */
+const TAG_AT = 12
+const TAG_BYTES = 4

@@ -122,7 +122,12 @@ export class Targets {
 }
 
 /** Both ends onto the stack at `place`, or on to `none` where the packet is not of IP. Uses r7 and r8. */
-function loadEnds(to: Assembler, { context, link }: Selection, place: number, none: string): void {
+export function loadEnds(
+  to: Assembler,
+  { context, link }: Pick<Selection, 'context' | 'link'>,
+  place: number,
+  none: string,
+): void {
   const scratch = place - SCRATCH_BYTES
   const version6 = to.newLabel('version6')
   const transport = to.newLabel('transport')
@@ -264,10 +269,10 @@ const MAX_EXTENSIONS = 5
 
 const MIX = [0x9e37_79b9_7f4a_7c15n, 0xc2b2_ae3d_27d4_eb4fn] as const
 
-const ADDRESS_BYTES = 16
-const PORTS = 2 * ADDRESS_BYTES
-const PROTOCOL = PORTS + 4
-const ENDS_BYTES = PROTOCOL + 4
+export const ADDRESS_BYTES = 16
+export const PORTS = 2 * ADDRESS_BYTES
+export const PROTOCOL = PORTS + 4
+export const ENDS_BYTES = PROTOCOL + 4
 /** The longer header, and what `loadPacket` takes below it. */
 const SCRATCH_BYTES = IPV6_HEADER
 export const SELECTION_STACK_BYTES = ENDS_BYTES + SCRATCH_BYTES + LOAD_STACK_BYTES + CLASSIC_STACK_BYTES

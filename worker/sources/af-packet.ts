@@ -1,0 +1,575 @@
+/**
+ * Capture by AF_PACKET: the kernel copies packets into a ring of memory that a thread of worker/native/af-packet.c empties.
+ * One socket for all interfaces, or one for each that is named; each may be several that share its packets by flow. What is
+ * wanted is decided in the kernel by the program of worker/bpf/packet-filter.ts, which counts what it leaves out.
+ */
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { Fault } from '../../core/fault.ts'
+import { Bpf, type BpfCall } from '../bpf/bpf.ts'
+import type { ClassicInstruction } from '../bpf/classic.ts'
+import {
+  FATES,
+  type Fate,
+  LINK,
+  type LinkFilter,
+  PACKET_FILTER_MAPS,
+  packetFilter,
+  SNAP_LENGTH,
+} from '../bpf/packet-filter.ts'
+import { Targets } from '../bpf/selection.ts'
+import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
+import { HARDWARE, type Interface, Interfaces } from '../interfaces.ts'
+import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
+import { OwnTraffic } from '../own-traffic.ts'
+
+export const afPacket: CaptureSource = {
+  name: 'af_packet',
+  title: 'AF_PACKET: the kernel’s own ring of packets, filtered by eBPF',
+  obstacle: async options => obstacleOf(options),
+  open: async (options, sink) => PacketCapture.open(options, sink),
+}
+
+/** For packets that came faster than they could be taken: at 200 000 small ones a second, some three seconds. */
+export const DEFAULT_BUFFER_BYTES = 128 << 20
+
+function obstacleOf({ namespace }: CaptureOptions): string | null {
+  const missing = whyNoNative()
+  if (missing !== null) return missing
+  if (!isAllowed('netRaw')) return 'it needs root or the capability NET_RAW'
+  if (!isAllowed('bpf') && !isAllowed('sysAdmin')) return 'its filter needs root or the capability BPF'
+  if (namespace !== null && !isAllowed('sysAdmin'))
+    return 'another network namespace needs root or the capability SYS_ADMIN'
+  try {
+    closeMaps(createMaps(new Bpf(loadNative<Native>().bpf), ['targeting']))
+    if (namespace !== null) closeSync(openNamespace(namespace))
+    return null
+  } catch (error) {
+    if (error instanceof Fault) return error.message
+    throw error
+  }
+}
+
+/** Two sights of a packet are of one within this time; queues between two interfaces hold it no longer. */
+const TWICE_MS = 200
+/** Chunks between the threads and the event loop; one that is busy for longer leaves packets in the kernel's ring. */
+const CHUNKS = 24
+const CHUNK_BYTES = 512 << 10
+/** The kernel hands over a block that is not full after this long. */
+const RETIRE_MS = 10
+/** Before the threads of those we watch: what waits in the kernel’s ring may be lost. */
+const NICENESS = -10
+/** So often it is asked whether interfaces have come or gone. */
+const WATCH_MS = 250
+/** Between looks for own connections in /proc, in the units above. */
+const LOOKS_APART = 4
+/** The largest packet that offloading makes fits into half a block. */
+const LEAST_BLOCK_BYTES = 128 << 10
+const MOST_BLOCK_BYTES = 1 << 20
+const LEAST_BLOCKS = 4
+/** A ring is cut into about so many blocks. */
+const BLOCKS = 64
+/** The kernel’s: sockets of a group. */
+const MAX_FANOUT = 256
+/** PACKET_FANOUT_HASH with PACKET_FANOUT_FLAG_UNIQUEID: by flow, in a group that nobody else has. */
+const NEW_FANOUT = 0x2000 << 16
+/** Of a group that exists: its number, and the kind of sharing. */
+const FANOUT_MASK = 0xffff_ffff
+const ENOMEM = -12
+const DLT = { ethernet: 1, raw: 12 } as const
+
+class PacketCapture implements Capture {
+  readonly name = 'af_packet'
+  private readonly native: Native
+  private readonly options: CaptureOptions
+  private readonly sink: CaptureSink
+  private readonly chunks: Uint8Array[]
+  private readonly queue: Handle
+  private readonly handle: Handle
+  private readonly bpf: Bpf
+  private readonly maps: Maps
+  private readonly targets: Targets
+  private readonly namespace: number
+  private readonly watched: Interfaces
+  private readonly own: OwnTraffic | null
+  private program = -1
+  /** By tag. */
+  private readonly sockets = new Map<number, PacketSocket>()
+  private tags = 0
+  private readonly met: Met[] = []
+  /** Names by index, as they were listed last. */
+  private present = new Map<number, Interface>()
+  private absent = new Set<string>()
+  /** What packets of interfaces without a filter for them were told of. */
+  private unfiltered = new Set<number>()
+  private readonly filterFor: { ethernet: LinkFilter; network: LinkFilter }
+  private readonly values: Uint8Array
+  private timer: NodeJS.Timeout | null = null
+  private ticks = 0
+  private ended = false
+  private readonly scratch = new Float64Array(5)
+  private bufferBytes: number
+
+  static open(options: CaptureOptions, sink: CaptureSink): PacketCapture {
+    const capture = new PacketCapture(options, sink)
+    try {
+      capture.begin()
+      return capture
+    } catch (error) {
+      capture.free()
+      throw error
+    }
+  }
+
+  private constructor(options: CaptureOptions, sink: CaptureSink) {
+    this.native = loadNative<Native>()
+    this.options = options
+    this.sink = sink
+    this.bufferBytes = options.bufferBytes
+    this.filterFor = compile(this.native, options.filter)
+    this.bpf = new Bpf(this.native.bpf)
+    this.namespace = options.namespace === null ? -1 : openNamespace(options.namespace)
+    this.watched = new Interfaces(this.namespace)
+    this.maps = createMaps(this.bpf, Object.keys(PACKET_FILTER_MAPS) as MapName[])
+    this.targets = new Targets(this.bpf, this.maps)
+    this.own = options.own ? null : new OwnTraffic(this.bpf, this.maps, ownProcesses())
+    this.chunks = Array.from({ length: CHUNKS }, () => new Uint8Array(CHUNK_BYTES))
+    this.queue = this.native.openQueue(this.chunks, (index, a, b) => this.receive(index, a, b))
+    this.handle = must(
+      this.native.openCapture(this.queue, options.deduplicate ? TWICE_MS : 0),
+      'reserve the memory of packets seen twice',
+    )
+    this.values = new Uint8Array(8 * FATES.length * possibleProcessors())
+  }
+
+  retarget(addresses: readonly string[] | null): void {
+    this.targets.set(addresses)
+  }
+
+  count(): void {
+    if (this.ended) return
+    const tally = this.tally()
+    for (const [id, counters] of tally) this.sink.counters(id, counters)
+  }
+
+  async stop(): Promise<void> {
+    if (this.ended) return
+    this.ended = true
+    if (this.timer !== null) clearInterval(this.timer)
+    await Promise.all([...this.sockets.values()].map(socket => this.stopSocket(socket)))
+    for (const [id, counters] of this.finalTally()) this.sink.counters(id, counters)
+    this.free()
+  }
+
+  private begin(): void {
+    const { options } = this
+    this.targets.set(options.addresses)
+    const interfaces = this.list()
+    if (options.interfaces !== 'any') this.checkNames(options.interfaces, interfaces)
+    const filter = {
+      ...this.filterFor,
+      tags: /\bvlan\b/.test(options.filter),
+      samplePercent: options.samplePercent,
+      leaveOutOwn: this.own !== null,
+    }
+    this.program = this.bpf.loadProgram('packet_filter', { type: 'socket_filter' }, packetFilter(filter), this.maps)
+    const late = this.own?.begin() ?? null
+    if (late !== null) this.sink.remark(`own connections are left out from their first second on, not before: ${late}`)
+    for (const found of interfaces) if (this.isWanted(found)) this.meet(found)
+    if (options.interfaces === 'any') this.openSockets(0, interfaces)
+    else for (const found of interfaces) if (this.isWanted(found)) this.openSockets(found.index, [found])
+    this.timer = setInterval(() => this.watch(), WATCH_MS)
+  }
+
+  private checkNames(names: readonly string[], interfaces: readonly Interface[]): void {
+    this.absent = new Set(names.filter(name => !interfaces.some(found => found.name === name)))
+    const known = interfaces.map(({ name }) => name).sort()
+    for (const name of this.absent) {
+      if (this.absent.size === names.length)
+        throw new Fault('INTERFACE_UNKNOWN', `no interface is called ${name}; there are: ${known.join(', ')}`)
+      this.sink.remark(`no interface is called ${name}: it is captured when it comes`)
+    }
+  }
+
+  private isWanted({ name }: Interface): boolean {
+    return this.options.interfaces === 'any' || this.options.interfaces.includes(name)
+  }
+
+  private list(): Interface[] {
+    const interfaces = this.watched.list()
+    this.present = new Map(interfaces.map(found => [found.index, found]))
+    return interfaces
+  }
+
+  /** Gives the interface its number, and tells the sink of it. */
+  private meet(found: Interface): void {
+    const isEthernet = found.hardware === HARDWARE.ethernet || found.hardware === HARDWARE.loopback
+    if (!isEthernet) {
+      this.bpf.update(this.maps.links, word(found.index), word(LINK.network))
+      if (this.filterFor.network === 'none' && !this.unfiltered.has(found.index)) {
+        this.unfiltered.add(found.index)
+        this.sink.remark(
+          `${found.name} has no frames of Ethernet, which the filter asks for: nothing of it is captured`,
+        )
+      }
+    }
+    this.native.numberInterface(this.handle, found.index, found.hardware)
+    this.describe()
+  }
+
+  /** Numbers are given here, and by the threads to interfaces whose packets came before the news of them. */
+  private describe(): void {
+    const count = this.native.countInterfaces(this.handle)
+    for (let id = this.met.length; id < count; id++) {
+      this.native.readInterface(this.handle, id, this.scratch)
+      const [index = 0, , linkType = 0] = this.scratch
+      if (!this.present.has(index)) this.list()
+      // It may have come and gone between two looks.
+      const name = this.present.get(index)?.name ?? `if${index}`
+      this.met.push({ id, index, taken: 0, dropped: 0, freezes: 0, final: null })
+      this.sink.interface({ id, name, linkType, index, namespace: this.options.namespace })
+    }
+  }
+
+  private openSockets(interfaceIndex: number, interfaces: readonly Interface[]): void {
+    const fanout = Math.max(1, Math.min(MAX_FANOUT, this.options.fanout))
+    let group = fanout > 1 ? NEW_FANOUT : -1
+    const opened: PacketSocket[] = []
+    try {
+      for (let i = 0; i < fanout; i++) {
+        const socket = this.openSocket(interfaceIndex, fanout, group)
+        opened.push(socket)
+        if (fanout > 1) group = this.native.fanoutOf(socket.handle) & FANOUT_MASK
+      }
+      for (const { handle } of opened)
+        mustNumber(this.native.beginPacketSocket(handle, this.program), 'begin to capture')
+    } catch (error) {
+      for (const { handle, tag } of opened) {
+        this.native.closePacketSocket(handle)
+        this.sockets.delete(tag)
+      }
+      throw error
+    }
+    for (const found of interfaces) this.watchClosely(opened[0]!, found)
+  }
+
+  private openSocket(index: number, fanout: number, group: number): PacketSocket {
+    const { interfaces } = this.options
+    const shares = fanout * (interfaces === 'any' ? 1 : interfaces.length)
+    for (;;) {
+      const tag = this.tags++
+      const settings = {
+        ...blocksOf(this.bufferBytes / shares),
+        namespace: this.namespace,
+        interface: index,
+        retireMs: RETIRE_MS,
+        fanout: group,
+        hardwareTimes: 0,
+        niceness: NICENESS,
+        tag,
+      }
+      const handle = this.native.openPacketSocket(this.handle, this.queue, settings)
+      if (typeof handle !== 'number') {
+        let ended: (code: number) => void = () => {}
+        const end = new Promise<number>(resolve => {
+          ended = resolve
+        })
+        const socket = { tag, index, handle, end, ended, drops: 0, freezes: 0, stopping: false }
+        this.sockets.set(tag, socket)
+        return socket
+      }
+      if (handle !== ENOMEM || settings.blocks <= LEAST_BLOCKS)
+        throw new Fault('CAPTURE_REFUSED', `AF_PACKET: ${errorName(handle)}`)
+      this.bufferBytes /= 2
+      this.sink.remark(`the kernel has no memory for a ring of this size: ${this.bufferBytes >> 20} MB are tried`)
+    }
+  }
+
+  /** Ends with the socket, or with the interface. */
+  private watchClosely({ handle }: PacketSocket, { index, hardware, name }: Interface): void {
+    if (!this.options.promiscuous || hardware !== HARDWARE.ethernet) return
+    const refused = this.native.setPromiscuous(handle, index, 1)
+    if (refused < 0) this.sink.remark(`${name} does not become promiscuous: ${errorName(refused)}`)
+  }
+
+  private receive(index: number, a: number, b: number): void {
+    if (index < 0) {
+      this.socketEnded(a, b)
+      return
+    }
+    this.describe()
+    this.sink.packets(this.chunks[index]!.subarray(0, a), b)
+  }
+
+  private socketEnded(tag: number, code: number): void {
+    const socket = this.sockets.get(tag)
+    if (socket === undefined) return
+    socket.ended(code)
+    if (socket.stopping || this.ended) return
+    this.ended = true
+    if (this.timer !== null) clearInterval(this.timer)
+    this.sink.fault(new Fault('CAPTURE_ENDED', `AF_PACKET ended by itself: ${errorName(code)}`))
+  }
+
+  private async stopSocket(socket: PacketSocket): Promise<void> {
+    socket.stopping = true
+    this.native.stopPacketSocket(socket.handle)
+    await socket.end
+  }
+
+  /** Interfaces come and go. */
+  private watch(): void {
+    try {
+      if (this.own !== null && this.ticks++ % LOOKS_APART === 0) this.own.look()
+      if (!this.watched.haveChanged()) return
+      const before = this.present
+      const interfaces = this.list()
+      for (const found of interfaces) if (!before.has(found.index)) this.come(found)
+      for (const gone of before.values()) if (!this.present.has(gone.index)) void this.go(gone)
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error
+      this.sink.remark(error.message)
+    }
+  }
+
+  private come(found: Interface): void {
+    if (!this.isWanted(found)) return
+    this.meet(found)
+    const [everything] = this.sockets.values()
+    if (this.options.interfaces !== 'any') this.openSockets(found.index, [found])
+    else if (everything !== undefined) this.watchClosely(everything, found)
+  }
+
+  /** What it has counted is kept; the kernel forgets it. */
+  private async go({ index }: Interface): Promise<void> {
+    const own = [...this.sockets.values()].filter(socket => socket.index === index)
+    await Promise.all(own.map(socket => this.stopSocket(socket)))
+    if (this.ended) return
+    const met = this.met.find(known => known.index === index && known.final === null)
+    if (met !== undefined) {
+      this.count()
+      const last = this.lastOf(met)
+      met.final = last
+      this.sink.counters(met.id, last)
+      this.bpf.delete(this.maps.counters, word(index))
+    }
+    this.bpf.delete(this.maps.links, word(index))
+    for (const socket of own) this.closeSocket(socket)
+  }
+
+  private closeSocket(socket: PacketSocket): void {
+    this.native.closePacketSocket(socket.handle)
+    this.sockets.delete(socket.tag)
+  }
+
+  private tally(): Map<number, CaptureCounters> {
+    this.describe()
+    const open = this.met.filter(({ final }) => final === null)
+    const readings = new Map(open.map(met => [met, this.read(met)]))
+    for (const socket of this.sockets.values()) this.share(socket, open, readings)
+    return new Map(open.map(met => [met.id, countersOf(met, readings.get(met)!)]))
+  }
+
+  /**
+   * The kernel counts what it dropped for a socket, and the filter what it let through for an interface: where one socket
+   * serves many interfaces, what each has lost is known exactly when the ring is empty, and until then in proportion.
+   */
+  private share(socket: PacketSocket, open: readonly Met[], readings: ReadonlyMap<Met, Reading>): void {
+    this.native.readPacketSocket(socket.handle, this.scratch)
+    const [, drops = 0, freezes = 0] = this.scratch
+    const [newDrops, newFreezes] = [drops - socket.drops, freezes - socket.freezes]
+    socket.drops = drops
+    socket.freezes = freezes
+    if (newDrops === 0 && newFreezes === 0) return
+    const served = socket.index === 0 ? open : open.filter(({ index }) => index === socket.index)
+    const missing = served.map(met => Math.max(0, readings.get(met)!.accepted - readings.get(met)!.taken - met.dropped))
+    const all = missing.reduce((sum, count) => sum + count, 0)
+    let left = newDrops
+    for (const [at, met] of served.entries()) {
+      const part = all === 0 ? 0 : Math.min(left, Math.floor((newDrops * missing[at]!) / all))
+      met.dropped += part
+      left -= part
+    }
+    const worst = served[missing.indexOf(Math.max(...missing))]
+    if (worst === undefined) return
+    worst.dropped += left
+    worst.freezes += newFreezes
+  }
+
+  private finalTally(): Map<number, CaptureCounters> {
+    // Freezes are told by the sockets alone.
+    this.tally()
+    return new Map(this.met.filter(({ final }) => final === null).map(met => [met.id, this.lastOf(met)]))
+  }
+
+  /** Of an interface whose packets have all been taken out of the ring. */
+  private lastOf(met: Met): CaptureCounters {
+    const reading = this.read(met)
+    met.dropped = Math.max(0, reading.accepted - reading.taken)
+    return countersOf(met, reading)
+  }
+
+  private read({ id, index }: Met): Reading {
+    this.native.readInterface(this.handle, id, this.scratch)
+    const [, , , taken = 0, duplicates = 0] = this.scratch
+    const fates: Record<Fate, number> = { accepted: 0, filtered: 0, untargeted: 0, sampledOut: 0, own: 0 }
+    if (this.bpf.lookup(this.maps.counters, word(index), this.values)) {
+      const counts = new BigUint64Array(this.values.buffer)
+      for (const [at, count] of counts.entries()) fates[FATES[at % FATES.length]!] += Number(count)
+    }
+    return { ...fates, taken, duplicates }
+  }
+
+  private free(): void {
+    for (const socket of this.sockets.values()) this.closeSocket(socket)
+    this.native.closeQueue(this.queue)
+    this.own?.close()
+    closeMaps(this.maps)
+    if (this.program >= 0) closeSync(this.program)
+    this.watched.close()
+    if (this.namespace >= 0) closeSync(this.namespace)
+  }
+}
+
+interface PacketSocket {
+  tag: number
+  /** Of its interface; 0: it serves all. */
+  index: number
+  handle: Handle
+  end: Promise<number>
+  ended(code: number): void
+  /** As they were read last. */
+  drops: number
+  freezes: number
+  stopping: boolean
+}
+
+/** An interface that has a number. */
+interface Met {
+  id: number
+  index: number
+  taken: number
+  dropped: number
+  freezes: number
+  /** Once it has gone. */
+  final: CaptureCounters | null
+}
+
+interface Reading extends Record<Fate, number> {
+  taken: number
+  duplicates: number
+}
+
+function countersOf({ dropped, freezes }: Met, reading: Reading): CaptureCounters {
+  const { taken, duplicates, filtered, untargeted, sampledOut, own } = reading
+  return {
+    // What is in the ring at this moment is not seen yet: then the sum is right at any time.
+    seen: taken + dropped + filtered + untargeted + sampledOut + own,
+    passed: taken - duplicates,
+    dropped,
+    // Threads that find no room leave packets in the kernel's ring.
+    overrun: 0,
+    filtered,
+    untargeted,
+    sampledOut,
+    duplicates,
+    own,
+    freezes,
+  }
+}
+
+function blocksOf(bytes: number): { blockBytes: number; blocks: number } {
+  const wanted = 2 ** Math.floor(Math.log2(Math.max(1, bytes / BLOCKS)))
+  const blockBytes = Math.max(LEAST_BLOCK_BYTES, Math.min(MOST_BLOCK_BYTES, wanted))
+  return { blockBytes, blocks: Math.max(LEAST_BLOCKS, Math.floor(bytes / blockBytes)) }
+}
+
+/** A filter that Ethernet alone can answer does not compile for other links, and nothing of theirs passes it. */
+function compile(native: Native, expression: string): { ethernet: LinkFilter; network: LinkFilter } {
+  if (expression.trim() === '') return { ethernet: null, network: null }
+  const ethernet = native.compileFilter(expression, DLT.ethernet, SNAP_LENGTH)
+  if (typeof ethernet === 'string')
+    throw new Fault('FILTER_WRONG', `libpcap says of the filter: ${ethernet || 'it cannot be compiled'}`)
+  const network = native.compileFilter(expression, DLT.raw, SNAP_LENGTH)
+  return { ethernet: instructions(ethernet), network: typeof network === 'string' ? 'none' : instructions(network) }
+}
+
+function instructions(program: Uint8Array): ClassicInstruction[] {
+  const view = new DataView(program.buffer, program.byteOffset, program.byteLength)
+  return Array.from({ length: program.length / 8 }, (_, i) => ({
+    code: view.getUint16(8 * i, true),
+    jt: view.getUint8(8 * i + 2),
+    jf: view.getUint8(8 * i + 3),
+    k: view.getUint32(8 * i + 4, true),
+  }))
+}
+
+type MapName = keyof typeof PACKET_FILTER_MAPS
+type Maps = Record<MapName, number>
+
+function createMaps(bpf: Bpf, names: readonly MapName[]): Maps {
+  const maps: Partial<Maps> = {}
+  try {
+    for (const name of names) maps[name] = bpf.createMap(name, PACKET_FILTER_MAPS[name])
+    return maps as Maps
+  } catch (error) {
+    closeMaps(maps)
+    throw error
+  }
+}
+
+function closeMaps(maps: Partial<Maps>): void {
+  for (const descriptor of Object.values(maps)) closeSync(descriptor)
+}
+
+function openNamespace(path: string): number {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    throw new Fault('NAMESPACE_MISSING', `the network namespace ${path} cannot be opened: ${(error as Error).message}`)
+  }
+}
+
+/** This process, and the one that started it to capture for it. */
+function ownProcesses(): number[] {
+  return process.channel ? [process.pid, process.ppid] : [process.pid]
+}
+
+/** Values of maps per processor are as many as the kernel might have processors: `0-127`. */
+function possibleProcessors(): number {
+  const text = readFileSync('/sys/devices/system/cpu/possible', 'utf8')
+  return 1 + Math.max(...(text.match(/\d+/g) ?? ['0']).map(Number))
+}
+
+function word(value: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(4))
+  view.setUint32(0, value, true)
+  return new Uint8Array(view.buffer)
+}
+
+function must<Given extends object>(result: Given | number, what: string): Given {
+  if (typeof result === 'number') throw new Fault('CAPTURE_REFUSED', `AF_PACKET cannot ${what}: ${errorName(result)}`)
+  return result
+}
+
+function mustNumber(result: number, what: string): void {
+  if (result < 0) throw new Fault('CAPTURE_REFUSED', `AF_PACKET cannot ${what}: ${errorName(result)}`)
+}
+
+/** worker/native/*.c say what these do; numbers below 0 are errors. */
+interface Native {
+  bpf: BpfCall
+  compileFilter(expression: string, linkType: number, snapLength: number): Uint8Array | string
+  openQueue(chunks: readonly Uint8Array[], receive: (index: number, a: number, b: number) => void): Handle
+  closeQueue(queue: Handle): void
+  openCapture(queue: Handle, windowMs: number): Handle | number
+  numberInterface(capture: Handle, index: number, hardware: number): number
+  countInterfaces(capture: Handle): number
+  readInterface(capture: Handle, id: number, into: Float64Array): void
+  openPacketSocket(capture: Handle, queue: Handle, settings: Record<string, number>): Handle | number
+  beginPacketSocket(socket: Handle, program: number): number
+  fanoutOf(socket: Handle): number
+  setPromiscuous(socket: Handle, index: number, on: 0 | 1): number
+  readPacketSocket(socket: Handle, into: Float64Array): void
+  stopPacketSocket(socket: Handle): void
+  closePacketSocket(socket: Handle): void
+}
