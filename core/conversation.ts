@@ -10,15 +10,17 @@
 import { BufferPool } from './buffer-pool.ts'
 import type { Connection, Half, Instant } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
-import type { Context, Describe, Dissector, Ending, Message, Moment, Side } from './dissector.ts'
+import type { Context, Describe, Dissector, Ending, Message, Moment } from './dissector.ts'
 import type { ItemError } from './item.ts'
 import type { Answer, ItemWriter } from './item-writer.ts'
 import { JsonWriter, Written } from './json-writer.ts'
 import { MAX_WAITING, MAX_WAITING_BYTES, type Request, Slab, Waiting, weightOf } from './pairing.ts'
 import { payloadOf } from './payload.ts'
 import type { Reader } from './reassembly.ts'
+import { Recognition } from './recognition.ts'
 import type { Refining } from './refining.ts'
 import type { SkipCause, Tally } from './tally.ts'
+import { Telling } from './telling.ts'
 import type { Span } from './trace.ts'
 
 /** First bytes of a side that are kept while no protocol is sure. */
@@ -42,11 +44,6 @@ const QUIET = 1
 /** A client that has waited for so many answers in a row is taken for one that waits. */
 const LOCKSTEP = 4
 
-const CLIENT: readonly Side[] = ['client']
-const SERVER: readonly Side[] = ['server']
-const CLIENT_FIRST: readonly Side[] = ['client', 'server']
-const SERVER_FIRST: readonly Side[] = ['server', 'client']
-
 /** What an ICMP error quotes: the beginning of a packet that `half` of `c` sent, behind its UDP header. */
 export interface Quote {
   c: Connection
@@ -59,9 +56,8 @@ export interface Quote {
 }
 
 export class Conversation implements Reader {
-  private readonly dissectors: readonly Dissector[]
-  /** Those that may begin within what nobody knows. */
-  private readonly interrupting: readonly Dissector[]
+  private readonly recognition: Recognition
+  private readonly telling: Telling
   private readonly refining: Refining
   private readonly writer: ItemWriter
   private readonly tally: Tally
@@ -89,10 +85,6 @@ export class Conversation implements Reader {
     keep: number,
     describe: Describe | null = null,
   ) {
-    this.dissectors = dissectors
-    this.interrupting = dissectors.filter(
-      ({ opening, transports }) => opening !== undefined && transports.includes('tcp'),
-    )
     this.refining = refining
     this.writer = writer
     this.tally = tally
@@ -122,6 +114,8 @@ export class Conversation implements Reader {
         return conversation.moment()
       },
     }
+    this.recognition = new Recognition(dissectors, this.at, this.context)
+    this.telling = new Telling(refining, writer, tally)
   }
 
   // ── bytes of a stream ───────────────────────────────────────────────────────────────────────────────────────────
@@ -295,7 +289,7 @@ export class Conversation implements Reader {
     const request = c.dissector!.keyed === true ? waiting.take(this.keyOf(quote)) : null
     if (request === null) return
     this.settle(waiting, request)
-    this.writeAlone(c, request, { type: 'connection', msg: reason })
+    this.telling.alone(c, request, { type: 'connection', msg: reason })
   }
 
   /** Of the request that is quoted, perhaps only in part; undefined when that cannot be told. */
@@ -324,7 +318,7 @@ export class Conversation implements Reader {
       if ((this.seconds - first.seconds) * 1e3 + (this.nanoseconds - first.nanoseconds) / 1e6 < patience) return
       queue.shift()
       this.settle(waiting, first)
-      this.writeAlone(c, first, NO_ANSWER)
+      this.telling.alone(c, first, NO_ANSWER)
     }
   }
 
@@ -455,7 +449,7 @@ export class Conversation implements Reader {
     }
     for (let lost = waiting.overtaken(start); lost !== null; lost = waiting.overtaken(start)) {
       this.settle(waiting, lost)
-      this.writeAlone(c, lost, MISSED)
+      this.telling.alone(c, lost, MISSED)
       if (c.pipelined) this.doubt(c)
     }
     half.answering = waiting.next(start)
@@ -633,19 +627,7 @@ export class Conversation implements Reader {
       gained: undefined,
       span: this.spanOf(half, seconds, nanoseconds),
     }
-    this.refining.refine(
-      kind === 'request' ? told : null,
-      kind === 'response' ? told : null,
-      kind === 'event' ? told : null,
-    )
-    if (this.refining.isTold(told.face)) {
-      const tally = this.tally.protocol(told.face.name)
-      tally.items++
-      tally.events++
-      if (told.failed) tally.failed++
-      if (kind === 'event') this.writer.writeEvent(c, told, error, seconds, nanoseconds)
-      else if (kind !== 'nothing') this.writer.writeOneWay(c, kind, told, event!, error, seconds, nanoseconds)
-    } else c.items++
+    this.telling.event(c, kind, told, event, error, seconds, nanoseconds)
     if (message.refuses !== undefined) this.refuse(message.refuses)
   }
 
@@ -673,7 +655,7 @@ export class Conversation implements Reader {
       span: this.spanOf(half, seconds, nanoseconds),
     }
     if (alone) {
-      this.writeAlone(c, request, null)
+      this.telling.alone(c, request, null)
       return
     }
     c.waiting ??= new Waiting()
@@ -692,7 +674,7 @@ export class Conversation implements Reader {
         if (c.pipelined && (tooEarly || !this.isQuiet(c))) {
           // Its answer is still to come, before that of any request sent from the same place.
           if (!tooEarly) half.doubted = request.ack
-          this.writeAlone(c, request, MISSED)
+          this.telling.alone(c, request, MISSED)
           return
         }
         half.doubted = null
@@ -705,11 +687,11 @@ export class Conversation implements Reader {
       if (c.dissector!.keyed === true) {
         const oldest = waiting.queue.shift()!
         this.settle(waiting, oldest)
-        this.writeAlone(c, oldest, MISSED)
+        this.telling.alone(c, oldest, MISSED)
         this.wait(waiting, request)
         return
       }
-      this.writeAlone(c, request, MISSED)
+      this.telling.alone(c, request, MISSED)
       this.restart(c)
       return
     }
@@ -717,7 +699,7 @@ export class Conversation implements Reader {
     if (early !== null) {
       c.early = null
       this.held -= early.weight
-      this.writePair(c, request, early.answer, early.error, early.seconds, early.nanoseconds)
+      this.telling.pair(c, request, early.answer, early.error, early.seconds, early.nanoseconds)
       return
     }
     this.wait(waiting, request)
@@ -764,7 +746,7 @@ export class Conversation implements Reader {
         request.failed = true
         this.tally.protocol(request.face.name).failed++
       }
-      this.writeAlone(c, request, error)
+      this.telling.alone(c, request, error)
       return
     }
     const since = message.since ?? half
@@ -781,7 +763,14 @@ export class Conversation implements Reader {
     if (request !== null) {
       request.answers++
       const { until } = message
-      this.writePair(c, request, answer, error, until?.seconds ?? this.seconds, until?.nanoseconds ?? this.nanoseconds)
+      this.telling.pair(
+        c,
+        request,
+        answer,
+        error,
+        until?.seconds ?? this.seconds,
+        until?.nanoseconds ?? this.nanoseconds,
+      )
       if (message.again !== undefined) this.answered = request
       if (!keyed && !more && request.followed && c.waiting!.queue[0]?.followed !== true) {
         // What was lost behind the request did not wait for this answer.
@@ -802,7 +791,7 @@ export class Conversation implements Reader {
       this.held += weight
       return
     }
-    this.writeOrphan(c, answer, error, since.seconds, since.nanoseconds)
+    this.telling.orphan(c, answer, error, since.seconds, since.nanoseconds)
   }
 
   /** From that packet to the one in hand. */
@@ -812,70 +801,17 @@ export class Conversation implements Reader {
     return { half, first: { seconds, nanoseconds }, last }
   }
 
-  private writePair(
-    c: Connection,
-    request: Request,
-    answer: Answer,
-    error: ItemError | null,
-    seconds: number,
-    nanoseconds: number,
-  ): void {
-    const elapsed = Math.max(0, (seconds - request.seconds) * 1e9 + nanoseconds - request.nanoseconds)
-    this.write(c, request, answer, error ?? request.error, request.seconds, request.nanoseconds, elapsed)
-  }
-
-  /** An answer whose request was not seen, or cannot be told. */
-  private writeOrphan(
-    c: Connection,
-    answer: Answer,
-    error: ItemError | null,
-    seconds: number,
-    nanoseconds: number,
-  ): void {
-    this.write(c, null, answer, error ?? NO_REQUEST, seconds, nanoseconds, -1)
-  }
-
-  /** A request that has no answer, or none that is certain. */
-  private writeAlone(c: Connection, request: Request, error: ItemError | null): void {
-    if (request.answers > 0) return
-    this.write(c, request, null, request.error ?? error, request.seconds, request.nanoseconds, -1)
-  }
-
-  private write(
-    c: Connection,
-    request: Request | null,
-    answer: Answer | null,
-    error: ItemError | null,
-    seconds: number,
-    nanoseconds: number,
-    elapsed: number,
-  ): void {
-    this.refining.refine(request, answer, null)
-    const { face } = request ?? answer!
-    if (!this.refining.isTold(face)) {
-      // What somebody else is told of it has the same number.
-      c.items++
-      return
-    }
-    const tally = this.tally.protocol(face.name)
-    tally.items++
-    if (request !== null && answer !== null) tally.pairs++
-    else tally.halfPairs++
-    if (answer?.failed === true) tally.failed++
-    this.writer.write(c, request, answer, error, seconds, nanoseconds, elapsed)
-  }
-
   private abandon(c: Connection, error: ItemError): void {
     const { early } = c
     if (early !== null) {
       c.early = null
       this.held -= early.weight
-      this.writeOrphan(c, early.answer, early.error, early.seconds, early.nanoseconds)
+      this.telling.orphan(c, early.answer, early.error, early.seconds, early.nanoseconds)
     }
     if (c.waiting === null || c.waiting.count === 0) return
     for (const request of c.waiting.clear()) {
       this.settle(c.waiting, request)
-      this.writeAlone(c, request, error)
+      this.telling.alone(c, request, error)
     }
   }
 
@@ -938,7 +874,7 @@ export class Conversation implements Reader {
     const before = c.dissector!.name
     if (!c.spoken.includes(before)) c.spoken = [...c.spoken, before]
     const nobody = name === 'unknown' || name === 'encrypted'
-    c.dissector = nobody ? null : (this.dissectors.find(d => isCalled(d, name)) ?? null)
+    c.dissector = nobody ? null : this.recognition.named(name)
     c.memo = memo
     c.attempts = 0
     c.unknown = name !== 'unknown' && c.dissector === null
@@ -1000,7 +936,8 @@ export class Conversation implements Reader {
     const server = half !== c.client
     const seq = (half.next - (end - start)) | 0
     if (!server || c.dissector!.keyed === true || !c.waiting?.queue.some(request => request.ack === seq)) {
-      const answer = this.probe(c, c.dissector!, c.side(half), c.serverPort, c.hinted, bytes, start, end)
+      this.asking = c
+      const answer = this.recognition.probe(c, c.dissector!, c.side(half), c.serverPort, c.hinted, bytes, start, end)
       if (answer === 'no' || (answer === 'more' && end - start < MAX_PROBED)) return answer
     }
     half.synced = true
@@ -1017,7 +954,8 @@ export class Conversation implements Reader {
 
   private detect(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): 'yes' | 'no' | 'more' {
     if (half.rejected) return 'no'
-    const found = this.find(c, half, bytes, start, end)
+    this.asking = c
+    const found = this.recognition.find(c, half, bytes, start, end)
     if (found === 'more' && end - start < MAX_PROBED) return 'more'
     if (found === 'more' || found === null) {
       this.reject(c, half)
@@ -1036,23 +974,6 @@ export class Conversation implements Reader {
     return 'yes'
   }
 
-  /** Whose message begins with these bytes? Those whose port it is are asked first. */
-  private find(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): Found | 'more' | null {
-    const sides = c.client === null ? this.likelySides(c, half) : c.client === half ? CLIENT : SERVER
-    let open = false
-    for (const hinted of HINTS)
-      for (const side of sides) {
-        const port = (half === c.forth) === (side === 'client') ? c.otherPort : c.port
-        for (const dissector of this.dissectors) {
-          if (dissector.ports.includes(port) !== hinted || !dissector.transports.includes(c.transport)) continue
-          const answer = this.probe(c, dissector, side, port, hinted, bytes, start, end)
-          if (answer === 'yes') return { dissector, side, hinted }
-          if (answer === 'more') open = true
-        }
-      }
-    return open ? 'more' : null
-  }
-
   /**
    * In mid-stream somebody still wants to see more of what was held, and this segment, which came behind it, begins a
    * message of somebody who is sure: what was held is passed over.
@@ -1061,7 +982,8 @@ export class Conversation implements Reader {
     if (c.dissector !== null || c.unknown || !c.midstream || half.held === null) return
     const before = half.heldEnd - half.heldStart - (end - start)
     if (before <= 0) return
-    const found = this.find(c, half, bytes, start, end)
+    this.asking = c
+    const found = this.recognition.find(c, half, bytes, start, end)
     if (found === null || found === 'more') return
     this.tally.skip('unknown protocol', before)
     half.heldStart += before
@@ -1072,68 +994,22 @@ export class Conversation implements Reader {
   /** In a connection that nobody knows, or not for certain: does a protocol begin here that needs no other to do so? */
   private recognise(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
     if (c.passedOver !== 'unknown protocol' || (c.client !== null && c.client !== half)) return
-    const port = half === c.forth ? c.otherPort : c.port
-    for (const d of this.interrupting) {
-      if (bytes[start] !== d.opening![0] || bytes[start + 1] !== d.opening![1] || end - start < 2) continue
-      const hinted = d.ports.includes(port)
-      if (this.probe(c, d, 'client', port, hinted, bytes, start, end) !== 'yes') continue
-      c.unknown = false
-      c.dissector = d
-      c.hinted = hinted
-      c.client = half
-      c.malformed = 0
-      for (const one of [half, c.peer(half)]) {
-        this.drop(one, 'unknown protocol')
-        one.rejected = false
-        one.synced = true
-        one.exact = false
-        one.doubted = null
-      }
-      this.open(c, 'beginning')
-      return
-    }
-  }
-
-  /** Of an end whose role is not known: the end with the smaller port is more often the server. */
-  private likelySides(c: Connection, half: Half): readonly Side[] {
-    const [own, other] = half === c.forth ? [c.port, c.otherPort] : [c.otherPort, c.port]
-    return own < other ? SERVER_FIRST : CLIENT_FIRST
-  }
-
-  private probe(
-    c: Connection,
-    d: Dissector,
-    side: Side,
-    port: number,
-    hinted: boolean,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-  ): 'yes' | 'no' | 'more' {
-    const { at, context } = this
     this.asking = c
-    at.bytes = bytes
-    at.position = start
-    at.end = end
-    at.whole = c.transport !== 'tcp'
-    at.progress = null
-    context.state = c.state
-    context.from = side
-    context.transport = c.transport
-    context.port = port
-    context.hinted = hinted
-    context.midstream = c.midstream
-    context.learnt = null
-    try {
-      if (d.probe(at, side, context)) return 'yes'
-      context.learnt = null
-      return 'no'
-    } catch (thrown) {
-      context.learnt = null
-      if (thrown === Incomplete) return 'more'
-      if (thrown instanceof Malformed) return 'no'
-      throw thrown
+    const found = this.recognition.opening(c, half, bytes, start, end)
+    if (found === null) return
+    c.unknown = false
+    c.dissector = found.dissector
+    c.hinted = found.hinted
+    c.client = half
+    c.malformed = 0
+    for (const one of [half, c.peer(half)]) {
+      this.drop(one, 'unknown protocol')
+      one.rejected = false
+      one.synced = true
+      one.exact = false
+      one.doubted = null
     }
+    this.open(c, 'beginning')
   }
 
   /** In mid-stream the next segment may be the first of a message; a beginning that was seen and is nobody's settles it. */
@@ -1150,24 +1026,12 @@ export class Conversation implements Reader {
   }
 }
 
-interface Found {
-  dissector: Dissector
-  side: Side
-  hinted: boolean
-}
-
 const NOTHING = new Uint8Array(0)
-const HINTS = [true, false]
 const MISSED: ItemError = {
   type: 'pair-not-found',
   msg: 'packets are missing: which answer belongs to it is not certain',
 }
 const NO_ANSWER: ItemError = { type: 'timeout', msg: 'no answer came' }
-const NO_REQUEST: ItemError = { type: 'pair-not-found', msg: 'the request was not captured' }
-
-function isCalled(dissector: Dissector, name: string): boolean {
-  return dissector.name === name || dissector.aliases?.includes(name) === true
-}
 
 function unanswered(c: Connection, why: Ending): ItemError {
   if (why === 'reset') return { type: 'connection', msg: `reset by the ${c.reset ?? 'other side'} before the answer` }

@@ -1,0 +1,111 @@
+/** Finds out whose message begins with bytes that nobody has claimed yet, by asking the dissectors. */
+import type { Connection, Half } from './connections.ts'
+import { type Cursor, Incomplete, Malformed } from './cursor.ts'
+import type { Context, Dissector, Side } from './dissector.ts'
+
+export interface Found {
+  dissector: Dissector
+  /** Whose message it is. */
+  side: Side
+  /** The port is one of that protocol. */
+  hinted: boolean
+}
+
+export class Recognition {
+  private readonly dissectors: readonly Dissector[]
+  /** Those that may begin within what nobody knows. */
+  private readonly interrupting: readonly Dissector[]
+  private readonly at: Cursor
+  private readonly context: Context
+
+  /** `at` and `context` are what is shown to the dissectors. */
+  constructor(dissectors: readonly Dissector[], at: Cursor, context: Context) {
+    this.dissectors = dissectors
+    this.interrupting = dissectors.filter(
+      ({ opening, transports }) => opening !== undefined && transports.includes('tcp'),
+    )
+    this.at = at
+    this.context = context
+  }
+
+  named(name: string): Dissector | null {
+    return this.dissectors.find(one => one.name === name || one.aliases?.includes(name)) ?? null
+  }
+
+  /** Whose message begins with these bytes? Those whose port it is are asked first. */
+  find(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): Found | 'more' | null {
+    const sides = c.client === null ? likelySides(c, half) : c.client === half ? CLIENT : SERVER
+    let open = false
+    for (const hinted of HINTS)
+      for (const side of sides) {
+        const port = (half === c.forth) === (side === 'client') ? c.otherPort : c.port
+        for (const dissector of this.dissectors) {
+          if (dissector.ports.includes(port) !== hinted || !dissector.transports.includes(c.transport)) continue
+          const answer = this.probe(c, dissector, side, port, hinted, bytes, start, end)
+          if (answer === 'yes') return { dissector, side, hinted }
+          if (answer === 'more') open = true
+        }
+      }
+    return open ? 'more' : null
+  }
+
+  /** A protocol that needs nobody's certainty but its own: its client's first bytes are like no other's. */
+  opening(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): Found | null {
+    const port = half === c.forth ? c.otherPort : c.port
+    for (const dissector of this.interrupting) {
+      const [first, second] = dissector.opening!
+      if (bytes[start] !== first || bytes[start + 1] !== second || end - start < 2) continue
+      const hinted = dissector.ports.includes(port)
+      if (this.probe(c, dissector, 'client', port, hinted, bytes, start, end) === 'yes')
+        return { dissector, side: 'client', hinted }
+    }
+    return null
+  }
+
+  probe(
+    c: Connection,
+    d: Dissector,
+    side: Side,
+    port: number,
+    hinted: boolean,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): 'yes' | 'no' | 'more' {
+    const { at, context } = this
+    at.bytes = bytes
+    at.position = start
+    at.end = end
+    at.whole = c.transport !== 'tcp'
+    at.progress = null
+    context.state = c.state
+    context.from = side
+    context.transport = c.transport
+    context.port = port
+    context.hinted = hinted
+    context.midstream = c.midstream
+    context.learnt = null
+    try {
+      if (d.probe(at, side, context)) return 'yes'
+      context.learnt = null
+      return 'no'
+    } catch (thrown) {
+      context.learnt = null
+      if (thrown === Incomplete) return 'more'
+      if (thrown instanceof Malformed) return 'no'
+      throw thrown
+    }
+  }
+}
+
+/** Of an end whose role is not known: the end with the smaller port is more often the server. */
+function likelySides(c: Connection, half: Half): readonly Side[] {
+  const [own, other] = half === c.forth ? [c.port, c.otherPort] : [c.otherPort, c.port]
+  return own < other ? SERVER_FIRST : CLIENT_FIRST
+}
+
+const HINTS = [true, false]
+const CLIENT: readonly Side[] = ['client']
+const SERVER: readonly Side[] = ['server']
+const CLIENT_FIRST: readonly Side[] = ['client', 'server']
+const SERVER_FIRST: readonly Side[] = ['server', 'client']
