@@ -94,6 +94,11 @@ export class Live {
     })
   }
 
+  /** LINKTYPE_ value of what is captured. */
+  get linkType(): number {
+    return this.packet.linkType
+  }
+
   async hello(name: string): Promise<void> {
     while (this.bytes.length < 4 || this.bytes.length < 4 + this.bytes.readUInt32LE(0))
       if (!(await this.more())) throw this.ended()
