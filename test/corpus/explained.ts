@@ -277,6 +277,16 @@ export const EXPLANATIONS: readonly Explanation[] = [
     why: 'the clock jumps from 1970 to 2106 within an exchange: it was given up before its answer came',
   },
   {
+    path: 'pcapng/own__pcap_time_backwards',
+    count: 'redis',
+    why: 'its second half comes first: the file begins with an answer and ends with the request for it',
+  },
+  {
+    path: 'dns/own__derived_truncation_tcp_retry__reordered',
+    count: 'dns',
+    why: 'two answers over UDP come before their questions: they stay halves',
+  },
+  {
     path: 'graphql/own__derived_post__resegmented',
     count: 'http.statuses',
     why: 'segments of a few bytes: tshark loses answers',
