@@ -16,6 +16,7 @@ const SLACK = 65_536
 const DAY = 86_400
 /** A sender of ever new versions must not fill its connection. */
 const MAX_PREFIXES = 4
+/** And a server that names ever new versions must not fill the memory: each is a text of its own. */
 const MAX_PROTOCOLS = 256
 /** Batches that were kept and given back, and wait to be written again. */
 const MAX_SPARE = 256
