@@ -530,12 +530,12 @@ function openNamespace(path: string): number {
 }
 
 /** This process, and the one that started it to capture for it. */
-function ownProcesses(): number[] {
+export function ownProcesses(): number[] {
   return process.channel ? [process.pid, process.ppid] : [process.pid]
 }
 
 /** Values of maps per processor are as many as the kernel might have processors: `0-127`. */
-function possibleProcessors(): number {
+export function possibleProcessors(): number {
   const text = readFileSync('/sys/devices/system/cpu/possible', 'utf8')
   return 1 + Math.max(...(text.match(/\d+/g) ?? ['0']).map(Number))
 }

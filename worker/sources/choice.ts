@@ -2,6 +2,7 @@
 import { Fault } from '../../core/fault.ts'
 import type { CaptureName, CaptureOptions, CaptureSource } from '../capture.ts'
 import { afPacket } from './af-packet.ts'
+import { ebpf } from './ebpf.ts'
 import { libpcap } from './libpcap.ts'
 
 export interface Choice {
@@ -11,7 +12,7 @@ export interface Choice {
 }
 
 /** In the order in which `best` asks them. */
-export const SOURCES: readonly CaptureSource[] = [afPacket, libpcap]
+export const SOURCES: readonly CaptureSource[] = [ebpf, afPacket, libpcap]
 
 /** It takes the packets away from those for whom they are: nobody gets it who has not asked for it. */
 const BY_NAME_ONLY: readonly CaptureName[] = ['af_xdp']

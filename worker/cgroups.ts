@@ -1,0 +1,64 @@
+/** The hierarchy of cgroups of version 2: where it is mounted, and how the cgroup of a number is called. */
+import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { getSystemErrorName } from 'node:util'
+import { loadNative } from './native.ts'
+
+/** null: no cgroup file system of version 2 is mounted here. */
+export function cgroupMount(): string | null {
+  const line = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .find(mount => mount.includes(' - cgroup2 '))
+  // Blanks are written as octal numbers.
+  const point = line?.split(' ')[4]
+  return point?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) ?? null
+}
+
+export class Cgroups {
+  readonly mount: string
+  private readonly root: number
+  private readonly native = loadNative<Native>()
+  /** Paths by number where the kernel does not tell them to us. */
+  private walked: Map<bigint, string> | null = null
+
+  constructor(mount: string) {
+    this.mount = mount
+    this.root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY)
+  }
+
+  /** Beginning with `/`; null: it has gone. */
+  path(id: bigint): string | null {
+    const path = this.native.cgroupPath(this.root, id)
+    if (typeof path === 'string') return this.within(path)
+    return getSystemErrorName(path) === 'EPERM' ? this.walkTo(id) : null
+  }
+
+  close(): void {
+    closeSync(this.root)
+  }
+
+  /** Without the capability DAC_READ_SEARCH. */
+  private walkTo(id: bigint): string | null {
+    const known = this.walked?.get(id)
+    if (known !== undefined) return known
+    this.walked = new Map(folders(this.mount).map(path => [statSync(path, { bigint: true }).ino, this.within(path)]))
+    return this.walked.get(id) ?? null
+  }
+
+  private within(path: string): string {
+    return (path.startsWith(this.mount) ? path.slice(this.mount.length) : path) || '/'
+  }
+}
+
+function folders(path: string): string[] {
+  try {
+    const within = readdirSync(path, { withFileTypes: true }).filter(entry => entry.isDirectory())
+    return [path, ...within.flatMap(({ name }) => folders(`${path}/${name}`))]
+  } catch {
+    // It has gone while it was looked at.
+    return []
+  }
+}
+
+interface Native {
+  cgroupPath(root: number, id: bigint): string | number
+}
