@@ -47,6 +47,21 @@ describe('bad input on the command line', function () {
     ['neither --pcap nor -i', ['run', good], /give --pcap FILE, or -i INTERFACE/],
     ['--filter without -i', ['run', '--pcap', SHOP_PCAP, '--filter', 'tcp'], /--filter.*give -i/],
     ['--json and --quiet', ['run', '--pcap', SHOP_PCAP, '--json', '-q'], /--json.*--quiet/],
+    ['tap by a name that is no capture', ['tap', '--capture', 'ebfp'], /'ebfp' is invalid.*best, ebpf/],
+    ['a size of a ring without a unit', ['tap', '--ring-size', '1000'], /'1000' is invalid.*500M or 10G/],
+    ['a ring that is too small', ['tap', '-i', 'lo', '--ring-size', '1K', ...ringless()], /a ring needs at least|root/],
+    ['an age of a ring of nothing', ['tap', '--ring-age', '0h'], /'0h' is invalid.*30m, 24h or 7d/],
+    ['an address that is none', ['tap', '--address', '10.0.0.1,10.0.0.256'], /found 10\.0\.0\.256/],
+    ['an interface without a name', ['tap', '-i', 'eth0,'], /'eth0,' is invalid/],
+    ['a sample of none', ['tap', '--sample', '0'], /'0' is invalid.*above 0/],
+    ['a sample of all and more', ['tap', '--sample', '101'], /'101' is invalid.*up to 100/],
+    [
+      'a capture that is to be captured',
+      ['tap', '--pcap', SHOP_PCAP, '-i', 'lo', '--ring-size', '1G'],
+      /-i, --ring-size/,
+    ],
+    ['items of what is not dissected', ['tap', '--json', '--no-dissect'], /--json.*--no-dissect/],
+    ['a namespace that is none', ['tap', '--namespace', '/no/such', ...ringless()], /\/no\/such|namespace|root/],
     ['an option without its value', ['run', '--pcap'], /argument missing/],
     ['a spool that is not there', ['spool', 'list', '--spool', join(folder, 'none')], /there is no spool in/],
     [
@@ -57,6 +72,10 @@ describe('bad input on the command line', function () {
     ['a starter over a script', ['new', 'script', good.replace(/\.js$/, '')], /good\.js is there already/],
     ['a starter in a missing folder', ['new', 'script', join(folder, 'no/such')], /there is no folder/],
   ]
+
+  function ringless(): string[] {
+    return ['--ring', join(folder, 'ring')]
+  }
 
   function vendor(): string {
     return file(

@@ -9,6 +9,7 @@ type Add = (program: Command) => void
 /** In the order of the help. Loaded when they are asked for: what the others import would double the start of `run`. */
 const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   run: async () => (await import('./run.ts')).addRun,
+  tap: async () => (await import('./tap.ts')).addTap,
   new: async () => (await import('./new.ts')).addNew,
   spool: async () => (await import('./spool.ts')).addSpool,
   demo: async () => (await import('./demo.ts')).addDemo,
@@ -29,6 +30,7 @@ Examples:
   $ hookline new script slow                                  writes slow.js, a starter with every hook
   $ hookline run slow.js --pcap traffic.pcap
   $ sudo hookline run slow.js -i eth0                         the same, live
+  $ sudo hookline tap                                         records, and shows what passes
   $ hookline demo                                             a small shop, and what two scripts make of it
 
 Exit codes: 0 done, 1 a bug in Hookline, 2 wrong usage or input, 3 a script failed, 4 alerts undelivered,

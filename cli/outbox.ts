@@ -1,15 +1,13 @@
 /** What scripts send: the spool on disk, opened with the first order, and what became of this run's orders. */
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Fault } from '../core/fault.ts'
 import type { Delivery } from '../integrations/delivery.ts'
 import type { Order } from '../integrations/integration.ts'
 import type { Counts } from '../integrations/spool.ts'
+import { stateFolder } from './state.ts'
 
-/** XDG base directories: what should outlive a restart and is no setting. */
 export function defaultSpool(): string {
-  return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'hookline', 'spool')
+  return stateFolder('spool')
 }
 
 export async function openDelivery(directory: string): Promise<Delivery> {

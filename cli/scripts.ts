@@ -19,6 +19,10 @@ export class Scripts {
   pressure: Promise<void> | null = null
   /** Called before a line is printed: something else may be on the terminal's last line. */
   beforeLine: () => void = () => {}
+  /** Makes a file of a stream's packets, for scripts that ask for one. */
+  streams: (stream: string) => Promise<string> = async () => {
+    throw new TypeError('there are no packets yet')
+  }
   private readonly scripts: readonly Script[]
   private readonly env: Record<string, string>
   private readonly outbox: Outbox
@@ -70,7 +74,12 @@ export class Scripts {
       send: order => this.send(order),
       dissection,
     })
-    this.wantsPackets = this.host.wants.packets
+    this.wantsPackets = this.wants.packets
+  }
+
+  /** Somebody hooks: without it nothing need be handed over. */
+  get wants(): { items: boolean; packets: boolean } {
+    return this.host?.wants ?? { items: false, packets: false }
   }
 
   /** Takes the streams of protocols that only scripts may know. */
@@ -134,7 +143,9 @@ export class Scripts {
     this.pressure = this.pressure ? Promise.all([this.pressure, promise]).then(() => {}) : promise
   }
 
-  private async send({ kind, script, ...rest }: SendOrder): Promise<SendReply> {
+  private async send(order: SendOrder): Promise<SendReply> {
+    if (order.kind === 'pcap.path') return { body: await this.streams(order.stream) }
+    const { kind, script, ...rest } = order
     return { body: await this.outbox.send({ integration: kind, script, arguments: rest }) }
   }
 

@@ -1,20 +1,29 @@
-/** Where packets come from, as `run` sees it: a file, standard input, or an interface. */
+/** Where packets come from, as `run` and `tap` see it: a file, standard input, an interface, or a ring that is recorded. */
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Packet } from '../core/packet.ts'
+import { fileRecording, type Recording } from '../worker/recording.ts'
 import { openCapture } from '../worker/sources/file.ts'
+import { progressBar } from './progress.ts'
 import { counted, grouped } from './terminal.ts'
 
 export interface Source {
   /** Packets come as they are captured, until `stop`. */
   live: boolean
+  /** They are kept by somebody else: where nobody asks for items, none need be read. */
+  recorded: boolean
+  /** Where they can be read again; null: they are gone. */
+  recording: Recording | null
+  /** For the user, before the first packet. */
+  greeting: readonly string[]
   /** Waits for packets. false: there will be none any more. */
   load(): Promise<boolean>
   /** The next packet that is here; null: `load` again. */
   next(): Packet | null
-  /** Bytes of the whole, and those that were read; null where there is no end. */
-  size: number | null
-  position(): number
+  /** From now on `load` only waits for the end. */
+  skip(): void
+  /** How it goes, in a line; null: there is nothing to say. */
+  status(): string | null
   /** The clock of what is live, seconds since 1970; of a file, null: only packets tell the time. */
   now(): number | null
   /** No more packets than were seen by now. */
@@ -22,25 +31,32 @@ export interface Source {
   close(): Promise<void>
   /** What must be said of it at the end, a line each. */
   remarks(): string[]
+  /** What became of packets before they came here, a line each. */
+  account(): string[]
 }
 
 /** `-` is standard input. */
 export async function openFile(path: string): Promise<Source> {
   const file = await openCapture(path)
+  const bar = progressBar(file.size)
   return {
     live: false,
+    recorded: false,
+    recording: file.size === null ? null : fileRecording(path),
+    greeting: [],
+    skip() {},
     async load() {
       // Reading a file never waits: without this, messages of scripts and Ctrl-C would not be heard before its end.
       await breathe()
       return file.load()
     },
     next: () => file.next(),
-    size: file.size,
-    position: () => file.position,
+    status: () => bar(file.position),
     now: () => null,
     stop: () => file.close(),
     close: async () => file.close(),
     remarks: () => captureRemarks(file.notes),
+    account: () => [],
   }
 }
 
@@ -49,10 +65,13 @@ export async function openInterface(name: string, filter: string): Promise<Sourc
   const live = await openLive(name, filter)
   return {
     live: true,
+    recorded: false,
+    recording: null,
+    greeting: [`capturing on ${name}; Ctrl-C ends it`],
+    skip() {},
     load: () => live.load(),
     next: () => live.next(),
-    size: null,
-    position: () => 0,
+    status: () => null,
     now: () => live.seconds,
     stop: () => live.stop(),
     close: () => live.close(),
@@ -63,6 +82,7 @@ export async function openInterface(name: string, filter: string): Promise<Sourc
       if (live.cut > 0) remarks.push(`${counted(live.cut, 'packet')} longer than what libpcap captures of one`)
       return remarks
     },
+    account: () => [],
   }
 }
 

@@ -6,9 +6,12 @@ import type { Sent } from './outbox.ts'
 import { counted, grouped, paint, printable } from './terminal.ts'
 
 export interface Ended {
-  tally: Tally
+  /** null: nobody asked for items, and nothing was dissected. */
+  tally: Tally | null
   faces: readonly Face[]
   remarks: readonly string[]
+  /** What became of packets before they were read. */
+  account: readonly string[]
   scripts: readonly ScriptSummary[]
   sent: Sent | null
   spool: string
@@ -17,9 +20,10 @@ export interface Ended {
 }
 
 export function summary(ended: Ended, depth: number): string {
-  const { tally, remarks, scripts, sent } = ended
-  const lines = ['', ...protocols(ended, depth), '', ...bytes(ended)]
-  for (const [cause, count] of tally.limits)
+  const { tally, remarks, account, scripts, sent } = ended
+  const lines = tally === null ? [''] : ['', ...protocols(tally, ended, depth), '', ...bytes(tally, ended)]
+  lines.push(...account)
+  for (const [cause, count] of tally?.limits ?? [])
     lines.push(paint(`limit reached: ${cause}, ${counted(count, 'time')}`, 'yellow', depth))
   for (const remark of remarks) lines.push(paint(`capture: ${remark}`, 'yellow', depth))
   for (const script of scripts) lines.push(scriptLine(script, depth))
@@ -29,7 +33,7 @@ export function summary(ended: Ended, depth: number): string {
 
 const HEADINGS = ['items', 'pairs', 'half pairs', 'events', 'failed', 'bytes']
 
-function protocols({ tally, faces }: Ended, depth: number): string[] {
+function protocols(tally: Tally, { faces }: Ended, depth: number): string[] {
   const titles = new Map(faces.map(({ name, abbr }) => [name, abbr]))
   const found = [...tally.protocols].sort(([, a], [, b]) => b.items - a.items)
   if (found.length === 0) return ['no items: nothing here speaks a protocol that Hookline knows']
@@ -45,7 +49,7 @@ function protocols({ tally, faces }: Ended, depth: number): string[] {
   })
 }
 
-function bytes({ tally, seconds, interrupted }: Ended): string[] {
+function bytes(tally: Tally, { seconds, interrupted }: Ended): string[] {
   const { packets, bytes, headers, parsed, skipped, skippedBytes, missing, gaps, connections } = tally
   const lines = [
     `${counted(packets, 'packet')} of ${counted(connections, 'connection')} in ${seconds.toFixed(1)} s${interrupted ? ', interrupted' : ''}`,

@@ -33,7 +33,8 @@ export class StreamPackets {
   private readonly taker: StreamTaker
   private readonly pipeline: Pipeline
   private readonly frame = new Frame()
-  private connection: Connection | null = null
+  /** null: it was not found yet. */
+  connection: Connection | null = null
   private inHand: Packet = emptyPacket()
   /** The other fragments of the datagram that the packet in hand completes. */
   private pieces: readonly Packet[] = []

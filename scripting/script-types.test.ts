@@ -48,6 +48,8 @@ async function onItemCaptured(data: Item): Promise<void> {
   console.log(data.src.ip, data.protocol.name, env.TOKEN, utils.nodeName())
   const answer: string = vendor.webhook('POST', 'http://x', data, { A: 1 })
   vendor.slack('http://x', 'a', answer, 'good')
+  const path: string = pcap.path(data.stream)
+  console.log(path)
   clearTimeout(setTimeout(() => test.pass(data), 10))
 }
 function onPacketCaptured(info: PacketInfo): boolean { return info.truncated || info.fragmented || info.length > info.captureLength }`

@@ -119,6 +119,14 @@ declare var console: Console
 // biome-ignore lint/suspicious/noExplicitAny: its values are whatever was given.
 declare const env: Readonly<Record<string, any>>
 
+declare const pcap: {
+  /**
+   * Path of a pcap file with the packets of this stream (`data.stream`), all that were captured by now. Throws when they
+   * are gone. The file stays until newer ones need its room.
+   */
+  path(stream: string): string
+}
+
 declare const vendor: {
   /**
    * Returns when the request is safe on disk; it is then delivered at least once. An object as body is sent as JSON.

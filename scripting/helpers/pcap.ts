@@ -1,7 +1,19 @@
-/** `pcap`: files of captured packets. Not served yet: its members throw, by name. */
+/** `pcap`: the packets behind items, as files. A call returns the path of a file that is there. */
 import type { Helper } from '../helper.ts'
+
+declare module '../helper.ts' {
+  interface SendOrders {
+    'pcap.path': { stream: string }
+  }
+}
 
 export const helper: Helper = {
   name: 'pcap',
-  later: ['nameResolutionHistory', 'snapshot', 'path'],
+  calls: {
+    path: {
+      order: args => ({ kind: 'pcap.path', stream: args.text(0, 'stream') }),
+      value: reply => reply.body,
+    },
+  },
+  later: ['nameResolutionHistory', 'snapshot'],
 }

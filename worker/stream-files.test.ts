@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Packet } from '../core/packet.ts'
+import { PcapngWriter } from '../core/pcapng-writer.ts'
+import { loadProtocols, type Protocols } from '../core/registry.ts'
+import { readItems, readPackets } from '../core/testing/golden.ts'
+import { fileRecording, findItem, type Recording, readStream, ringRecording } from './recording.ts'
+import { Ring } from './ring.ts'
+import { StreamFiles } from './stream-files.ts'
+
+const SHOP = new URL('../examples/captures/shop.pcap', import.meta.url)
+
+describe('streams as files', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'hookline-streams-'))
+  after(() => rmSync(folder, { recursive: true }))
+  const packets = readPackets(SHOP)
+  let protocols: Protocols
+  let streams: string[]
+  before(async () => {
+    protocols = await loadProtocols()
+    streams = [...new Set(readItems(packets, protocols).map(({ stream }) => stream))]
+  })
+
+  it('hold every packet of their stream and no other, whatever it is read from', async () => {
+    const ring = ringOf(packets, join(folder, 'ring'))
+    for (const stream of [streams[0]!, streams[streams.length >> 1]!, streams.at(-1)!]) {
+      const file = await new StreamFiles(join(folder, 'a'), fileRecording(SHOP.pathname), 'whole').path(stream)
+      const same = await new StreamFiles(join(folder, 'b'), ring, 'growing').path(stream)
+      assert.equal(file, join(folder, 'a', stream))
+      assert.deepEqual(readFileSync(same), readFileSync(file))
+      const own = readPackets(pathToFileURL(file))
+      const items = readItems(packets, protocols).filter(item => item.stream === stream)
+      assert.deepEqual(readItems(own, protocols), items)
+    }
+  })
+
+  it('are made once, and asked for by any of the names that scripts have used', async () => {
+    let read = 0
+    const counting: Recording = {
+      indexed: false,
+      read: async wanted => {
+        read++
+        return fileRecording(SHOP.pathname).read(wanted)
+      },
+    }
+    const files = new StreamFiles(join(folder, 'c'), counting, 'whole')
+    const [stream] = streams
+    const paths = await Promise.all([files.path(stream!), files.path(stream!), files.path(`${stream}.pcap`)])
+    assert.deepEqual(new Set(paths), new Set([join(folder, 'c', stream!)]))
+    assert.equal(read, 1)
+    assert.deepEqual(readdirSync(join(folder, 'c')), [stream])
+  })
+
+  for (const [what, name, says] of [
+    ['a word that is no name', 'orders', /expected a stream's name/],
+    ['a path', '../../../etc/passwd', /expected a stream's name/],
+    ['a stream that is not here', '1700000000123456789_5f3a9c01.pcap', /no packets of 1700000000123456789_5f3a9c01/],
+  ] as const)
+    it(`refuse ${what}, and leave nothing behind`, async () => {
+      const files = new StreamFiles(join(folder, 'd'), fileRecording(SHOP.pathname), 'whole')
+      await assert.rejects(files.path(name), { name: 'Fault', message: says })
+      assert.deepEqual(readdirSync(folder).includes('d') ? readdirSync(join(folder, 'd')) : [], [])
+    })
+
+  it('have packets of several link types as pcapng', async () => {
+    const cooked = packets.map((packet, i) => (i % 2 === 0 ? packet : asCooked(packet)))
+    const ring = ringOf(cooked, join(folder, 'ring-of-two'))
+    const file = await new StreamFiles(join(folder, 'e'), ring, 'growing').path(streams[0]!)
+    const own = readPackets(pathToFileURL(file))
+    assert.deepEqual([...new Set(own.map(({ linkType }) => linkType))].sort(), [1, 113])
+    assert.deepEqual(
+      readItems(own, protocols),
+      readItems(packets, protocols).filter(({ stream }) => stream === streams[0]),
+    )
+  })
+
+  it('lead from an item to the packets that carried it', async () => {
+    const ring = ringOf(packets, join(folder, 'ring-of-items'))
+    const items = readItems(packets, protocols)
+    for (const item of [items[0]!, items[items.length >> 1]!, items.at(-1)!]) {
+      const found = await findItem(ring, item.stream, item.index, protocols, 1 << 20)
+      assert.deepEqual(found, await findItem(fileRecording(SHOP.pathname), item.stream, item.index, protocols, 1 << 20))
+      const own: Packet[] = []
+      await readStream(ring, item.stream, packet => own.push({ ...packet }))
+      const { seconds, nanoseconds } = own[found!.first]!
+      assert.equal(seconds * 1000 + nanoseconds / 1e6, item.timestamp)
+    }
+  })
+})
+
+function ringOf(packets: readonly Packet[], directory: string): Recording {
+  const limits = { bytes: 64 << 20, age: 1e10, pinnedBytes: 0 }
+  const ring = Ring.open(directory, limits, packets[0]!.seconds * 1000, () => {})
+  const writer = new PcapngWriter()
+  const kinds = [...new Set(packets.map(({ linkType }) => linkType))]
+  for (const [id, linkType] of kinds.entries()) {
+    ring.interface({ id, name: `eth${id}`, linkType, index: null, namespace: null })
+    writer.interface(`eth${id}`, linkType)
+  }
+  for (const packet of packets)
+    ring.packets(writer.packet({ ...packet, interfaceId: kinds.indexOf(packet.linkType) }), 1)
+  ring.close()
+  return ringRecording(directory)
+}
+
+/** Ethernet as LINUX_SLL has it. */
+function asCooked(packet: Packet): Packet {
+  const head = Buffer.alloc(16)
+  head.set(packet.bytes.subarray(12, 14), 14)
+  const bytes = Buffer.concat([head, packet.bytes.subarray(14)])
+  return { ...packet, bytes, end: bytes.length, length: bytes.length, linkType: 113 }
+}
