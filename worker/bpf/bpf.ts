@@ -55,7 +55,9 @@ export class Bpf {
       .buffer(16, LICENSE)
       .name(48, name)
       .u32(68, attach === undefined ? 0 : ATTACH_TYPES[attach])
-    const done = this.run(PROG_LOAD, attributes)
+    let done = this.run(PROG_LOAD, attributes)
+    // A signal that comes while the kernel checks makes it give up: this says nothing about the program.
+    for (let tries = 1; done === EAGAIN && tries < MAX_TRIES; tries++) done = this.run(PROG_LOAD, attributes)
     if (done >= 0) return done
     // Once more for the verifier's words, which cost time: what is accepted is not asked for them.
     attributes.u32(24, 1).u32(28, LOG_BYTES).buffer(32, log)
@@ -163,6 +165,9 @@ const ATTACH_TYPES = {
 /** Helpers that only programs under the GPL may call are not used. */
 const LICENSE = new TextEncoder().encode('Apache-2.0\0')
 const LOG_BYTES = 1 << 20
+const EAGAIN = -11
+/** As libbpf does. */
+const MAX_TRIES = 5
 const NAME_BYTES = 16
 const NOTHING = new Uint8Array(0)
 
