@@ -7,9 +7,12 @@
  */
 import { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
-import type { ItemError, Json } from '../item.ts'
+import type { ItemError } from '../item.ts'
+import { flag, shapeOf } from '../json-shape.ts'
 import { isTls13, versionName } from './tlsx/codes.ts'
 import {
+  ANSWERED,
+  type Answered,
   answerOf,
   beginHandshake,
   CLIENT_HELLO,
@@ -25,7 +28,7 @@ import {
   takeClientMessage,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { readClientHello } from './tlsx/hello.ts'
+import { readClientHello, writeOffered } from './tlsx/hello.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
 export const dissector: Dissector<Session> = {
@@ -182,10 +185,12 @@ function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
   const since = state.handshake === null ? (state.since ?? ctx.moment) : ctx.moment
   state.handshake = beginHandshake(offer)
   state.server = beginVoice()
+  const start = ctx.out.length
+  writeOffered(ctx.out, offer)
   const message: Message = {
     kind: 'request',
     key: offer.random,
-    body: offer as unknown as Json,
+    body: ctx.out.since(start),
     since,
     size: state.client.size,
   }
@@ -287,11 +292,12 @@ function isIncomplete({ hello, exchanged, done }: Handshake, { parts, records, c
   return parts.size > 0 || lost || !changes || (exchanged && !done)
 }
 
-function answerTo(handshake: Handshake, { state }: Context<Session>, found: Partial<HandshakeAnswer>): Message {
-  const body: Partial<DtlsAnswer> = state.server.verifies ? { ...found, helloVerifyRequest: true } : found
+function answerTo(handshake: Handshake, { state, out }: Context<Session>, found: Partial<Answered>): Message {
+  const start = out.length
+  writeAnswer(out, state.server.verifies ? { ...found, helloVerifyRequest: true } : found)
   const message: Message = {
     kind: 'response',
-    body: body as unknown as Json,
+    body: out.since(start),
     size: state.server.size,
     becomes: 'encrypted',
   }
@@ -299,3 +305,8 @@ function answerTo(handshake: Handshake, { state }: Context<Session>, found: Part
   if (handshake.hello !== null) message.version = versionName(handshake.hello.version).replace(/^DTLS /, '')
   return message
 }
+
+const writeAnswer = shapeOf<Partial<Answered> & Pick<DtlsAnswer, 'helloVerifyRequest'>>({
+  ...ANSWERED,
+  helloVerifyRequest: flag,
+})

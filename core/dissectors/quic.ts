@@ -10,9 +10,12 @@
 import { Cursor, Malformed } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
+import { flag, json, listOf, orNull, plain, shapeOf } from '../json-shape.ts'
 import { isRetry, Seals, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
 import { readTransportParameters, readVarint } from './quic/transport-parameters.ts'
 import {
+  ANSWERED,
+  type Answered,
   answerOf,
   beginHandshake,
   CLIENT_HELLO,
@@ -25,7 +28,7 @@ import {
   takeAlert,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { type ClientHello, readClientHello } from './tlsx/hello.ts'
+import { type ClientHello, OFFERED, type Offered, readClientHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
@@ -227,7 +230,7 @@ function takeFromClient(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
     case 'handshake':
     case 'short':
       // It has what we have not.
-      return attempt === null ? null : missed(attempt)
+      return attempt === null ? null : missed(attempt, ctx)
   }
   return null
 }
@@ -256,28 +259,28 @@ function beginFlow(): Flow {
   return { stream: new Pieces(), messages: new Messages(), size: 0 }
 }
 
-function missed(attempt: Attempt): Message {
+function missed(attempt: Attempt, ctx: Context<Session>): Message {
   if (attempt.handshake === null) return { kind: 'nothing', body: {}, becomes: 'encrypted' }
   const error: ItemError = { type: 'dissection', msg: 'the ServerHello is missing from the capture' }
-  const message = answer(attempt, null, 0)
-  message.body = { ...partOf(attempt.handshake, 0), ...seenOf(attempt) } as unknown as Json
-  return { ...message, error, becomes: 'encrypted' }
+  return { ...answer(attempt, partOf(attempt.handshake, 0), null, ctx), error, becomes: 'encrypted' }
 }
 
 /** A hello with the same random number is the second one, after a Retry or a HelloRetryRequest. */
-function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt): Message | null {
+function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt, ctx: Context<Session>): Message | null {
   const { body: offer, problem, transportParameters } = readClientHello(body, 'q')
   if (attempt.handshake?.key === offer.random) return null
   attempt.handshake = beginHandshake(offer)
-  const request: QuicRequest = {
+  const { out } = ctx
+  const start = out.length
+  writeRequest(out, {
     ...offer,
     quicVersion: packet.version!.name,
     transportParameters: transportParameters === null ? {} : readTransportParameters(transportParameters),
-  }
+  })
   const message: Message = {
     kind: 'request',
     key: offer.random,
-    body: request as unknown as Json,
+    body: out.since(start),
     since: attempt.since,
     size: attempt.client.size,
     version: packet.version!.name,
@@ -315,13 +318,13 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
 }
 
 /** The server says which versions it speaks: this attempt is over, and the client begins another one. */
-function negotiate(packet: Packet, versions: Cursor, attempt: Attempt, { state }: Context<Session>): Message | null {
+function negotiate(packet: Packet, versions: Cursor, attempt: Attempt, ctx: Context<Session>): Message | null {
   if (attempt.handshake === null || !Buffer.from(packet.source).equals(attempt.connectionId)) return null
   const offered: string[] = []
   while (versions.remaining >= 4 && offered.length < MAX_VERSIONS) offered.push(versionName(versions.u32()))
-  state.attempt = null
+  ctx.state.attempt = null
   attempt.server.size += packet.end - packet.start
-  return answer(attempt, null, 0, offered)
+  return answerTo(attempt, null, 0, ctx, offered)
 }
 
 /** Of a list in one datagram. */
@@ -375,7 +378,7 @@ function takeCrypto(
     messages.add(new Cursor(fresh, 0, fresh.length, true))
     for (let message = messages.next(); message !== null; message = messages.next()) {
       if (ctx.from === 'client') {
-        const request = message.type === CLIENT_HELLO ? takeClientHello(message.body, packet, attempt) : null
+        const request = message.type === CLIENT_HELLO ? takeClientHello(message.body, packet, attempt, ctx) : null
         if (request !== null) return request
         continue
       }
@@ -413,7 +416,7 @@ function takeClose(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Contex
     type: 'connection',
     msg: `the ${ctx.from} gave up: ${TRANSPORT_ERRORS[errorCode] ?? `error ${errorCode}`}`,
   }
-  return { ...answer(attempt, packet, ctx.moment.seconds), failed: true, error, becomes: 'encrypted' }
+  return { ...answerTo(attempt, packet, ctx.moment.seconds, ctx), failed: true, error, becomes: 'encrypted' }
 }
 
 /** RFC 9000, 20.1. */
@@ -440,26 +443,56 @@ const TRANSPORT_ERRORS = [
 // ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function conclude(packet: Packet, attempt: Attempt, ctx: Context<Session>): Message {
-  const message: Message = { ...answer(attempt, packet, ctx.moment.seconds), becomes: 'encrypted' }
+  const message: Message = { ...answerTo(attempt, packet, ctx.moment.seconds, ctx), becomes: 'encrypted' }
   const { problem } = attempt.handshake!
   if (problem !== null) message.error = { type: 'dissection', msg: problem }
   return message
 }
 
-function answer(attempt: Attempt, packet: Packet | null, seconds: number, versionNegotiation: string[] = []): Message {
+function answerTo(
+  attempt: Attempt,
+  packet: Packet | null,
+  seconds: number,
+  ctx: Context<Session>,
+  versionNegotiation: string[] = [],
+): Message {
   const handshake = attempt.handshake!
-  const body: QuicResponse = {
+  const body = {
     ...answerOf(handshake, handshake.hello !== null, seconds),
-    ...seenOf(attempt),
     quicVersion: packet?.version?.name ?? null,
     versionNegotiation,
     connectionClose: attempt.close,
   }
-  const message: Message = { kind: 'response', body: body as unknown as Json, size: attempt.server.size }
-  if (handshake.key !== undefined) message.key = handshake.key
-  if (body.quicVersion !== null) message.version = body.quicVersion
+  return answer(attempt, body, packet, ctx)
+}
+
+function answer(attempt: Attempt, found: Partial<Body>, packet: Packet | null, { out }: Context<Session>): Message {
+  const { key } = attempt.handshake!
+  const start = out.length
+  writeAnswer(out, { ...found, ...seenOf(attempt) })
+  const message: Message = { kind: 'response', body: out.since(start), size: attempt.server.size }
+  if (key !== undefined) message.key = key
+  if (packet?.version !== undefined) message.version = packet.version.name
   return message
 }
+
+type Own = Omit<QuicResponse, keyof HandshakeAnswer>
+type Body = Answered & Own
+
+const writeRequest = shapeOf<Offered & Omit<QuicRequest, keyof ClientHello>>({
+  ...OFFERED,
+  quicVersion: plain,
+  transportParameters: json,
+})
+
+const writeAnswer = shapeOf<Partial<Body>>({
+  ...ANSWERED,
+  retry: flag,
+  zeroRtt: flag,
+  quicVersion: orNull(plain),
+  versionNegotiation: listOf(plain),
+  connectionClose: orNull(json),
+})
 
 function seenOf({ retry, zeroRtt }: Attempt): Pick<QuicResponse, 'retry' | 'zeroRtt'> {
   return { ...(retry ? { retry } : {}), ...(zeroRtt ? { zeroRtt } : {}) }

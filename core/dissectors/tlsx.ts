@@ -6,9 +6,12 @@
  */
 import type { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
-import type { ItemError, Json } from '../item.ts'
+import type { ItemError } from '../item.ts'
+import { shapeOf } from '../json-shape.ts'
 import { isTls13, versionName } from './tlsx/codes.ts'
 import {
+  ANSWERED,
+  type Answered,
   answerOf,
   beginHandshake,
   CLIENT_HELLO,
@@ -23,7 +26,7 @@ import {
   takeClientMessage,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { type ClientHello, readClientHello, readSsl2Hello } from './tlsx/hello.ts'
+import { type Offered, readClientHello, readSsl2Hello, writeOffered } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
 
 export type { Certificate } from './tlsx/certificates.ts'
@@ -99,7 +102,7 @@ function read(at: Cursor, ctx: Context<Session>): Message | null {
   const first = at.peek()
   if (ctx.from === 'client') return first >= 0x80 ? readOldHello(at, ctx) : readClient(at, ctx)
   const flight = (at.progress as Flight | null) ?? beginFlight(ctx)
-  if (first < CHANGE_CIPHER_SPEC || first > HEARTBEAT) return refuse(at, flight)
+  if (first < CHANGE_CIPHER_SPEC || first > HEARTBEAT) return refuse(at, flight, ctx)
   return readServer(at, ctx, flight)
 }
 
@@ -112,7 +115,7 @@ function end(at: Cursor, ctx: Context<Session>, why: Ending): Message | null {
   const missing = why === 'lost' || why === 'capture-ended' || why === 'idle'
   const body = missing ? partOf(handshake, ctx.moment.seconds) : answerOf(handshake, false, ctx.moment.seconds)
   const error: ItemError = { type: missing ? 'dissection' : 'connection', msg: ENDINGS[why] }
-  return { ...answer(handshake, body as unknown as Json), failed: !missing, error: failureOf(handshake) ?? error }
+  return { ...answer(handshake, body, ctx), failed: !missing, error: failureOf(handshake) ?? error }
 }
 
 const ENDINGS: Readonly<Record<Ending, string>> = {
@@ -171,26 +174,27 @@ function readClient(at: Cursor, ctx: Context<Session>): Message | null {
 }
 
 /** A second hello with the same random number is the answer to a HelloRetryRequest: null. */
-function takeHello(body: Cursor, { state }: Context<Session>): Message | null {
+function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
   const { body: offer, problem } = readClientHello(body, 't')
-  if (state.handshake?.key === offer.random) return null
-  return request(offer, problem, state)
+  if (ctx.state.handshake?.key === offer.random) return null
+  return request(offer, problem, ctx)
 }
 
 /** length(2), its upper bit set; type(1) = 1; the hello */
-function readOldHello(at: Cursor, { state }: Context<Session>): Message {
+function readOldHello(at: Cursor, ctx: Context<Session>): Message {
   const length = at.u16() & 0x7fff
   const body = at.within(length)
   const type = body.u8()
   if (type !== CLIENT_HELLO) body.fail(`a ClientHello of SSL 2.0, found message ${type}`)
   const { body: offer, problem } = readSsl2Hello(body)
-  return request(offer, problem, state)
+  return request(offer, problem, ctx)
 }
 
-function request(offer: NonNullable<Handshake['offer']>, problem: string | null, state: Session): Message {
+function request(offer: Offered, problem: string | null, { state, out }: Context<Session>): Message {
   state.handshake = beginHandshake(offer)
   state.clientEncrypts = false
-  const message: Message = { kind: 'request', key: offer.random, body: offer as unknown as Json }
+  writeOffered(out, offer)
+  const message: Message = { kind: 'request', key: offer.random, body: out.since(0) }
   if (problem !== null) message.error = { type: 'dissection', msg: problem }
   return message
 }
@@ -210,10 +214,10 @@ function expected({ handshake, late }: Session): Handshake | null {
  * Whether it looks like a hello that a HelloRetryRequest asked for: that has one key share, for a group that the client
  * would not have chosen by itself, or a cookie (RFC 8446, 4.1.2). The item is about the first one.
  */
-function mayBeSecond({ groups, keyShares, extensions }: ClientHello): boolean {
-  if (extensions.includes('cookie')) return true
+function mayBeSecond({ groups, keyShares, extensions }: Offered): boolean {
+  if (extensions.names.includes('cookie')) return true
   const shares = keyShares.filter(group => group !== 'GREASE')
-  return shares.length === 1 && shares[0] !== groups.find(group => group !== 'GREASE')
+  return shares.length === 1 && shares[0] !== groups.names.find(group => group !== 'GREASE')
 }
 
 function readServer(at: Cursor, ctx: Context<Session>, flight: Flight): Message | null {
@@ -268,13 +272,13 @@ function takeServerMessages(flight: Flight, state: Session, body: Cursor): Hands
 }
 
 /** What answers a hello and is no record of TLS. */
-function refuse(at: Cursor, { handshake }: Flight): Message {
+function refuse(at: Cursor, { handshake }: Flight, ctx: Context<Session>): Message {
   if (handshake === null || handshake.size > 0)
     at.fail(`a record of TLS, found one that begins with the byte ${at.peek()}`)
   if (handshake.offer?.version === 'SSL 2.0') return NOTHING_TO_READ
-  const body = answerOf(handshake, false, 0) as unknown as Json
+  const body = answerOf(handshake, false, 0)
   const error: ItemError = { type: 'dissection', msg: 'the server answered with something that is not TLS' }
-  return { ...answer(handshake, body), failed: true, error, becomes: 'unknown' }
+  return { ...answer(handshake, body, ctx), failed: true, error, becomes: 'unknown' }
 }
 
 // ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,8 +286,8 @@ function refuse(at: Cursor, { handshake }: Flight): Message {
 const NOTHING_TO_READ: Message = { kind: 'nothing', body: {}, becomes: 'encrypted' }
 
 function conclude(handshake: Handshake, ctx: Context<Session>, encrypted: boolean): Message {
-  const body = answerOf(handshake, encrypted, ctx.moment.seconds) as unknown as Json
-  const message: Message = { ...answer(handshake, body), becomes: 'encrypted' }
+  const body = answerOf(handshake, encrypted, ctx.moment.seconds)
+  const message: Message = { ...answer(handshake, body, ctx), becomes: 'encrypted' }
   const failure = failureOf(handshake)
   if (failure !== null && !encrypted) {
     message.failed = true
@@ -292,13 +296,16 @@ function conclude(handshake: Handshake, ctx: Context<Session>, encrypted: boolea
   return message
 }
 
-function answer(handshake: Handshake, body: Json): Message {
+function answer(handshake: Handshake, body: Partial<Answered>, { out }: Context<Session>): Message {
   const { key, hello } = handshake
-  const message: Message = { kind: 'response', body }
+  writeAnswer(out, body)
+  const message: Message = { kind: 'response', body: out.since(0) }
   if (key !== undefined) message.key = key
   if (hello !== null) message.version = versionName(hello.version).replace(/^TLS /, '')
   return message
 }
+
+const writeAnswer = shapeOf<Partial<Answered>>(ANSWERED)
 
 function readRecord(at: Cursor): { type: number; body: Cursor } {
   const type = at.u8()

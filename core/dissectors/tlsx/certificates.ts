@@ -3,6 +3,7 @@
  * same ones all day and reading one takes longer than the rest of its handshake.
  */
 import { hash, X509Certificate } from 'node:crypto'
+import { constant } from '../../json-writer.ts'
 import { Memo } from './memo.ts'
 
 export interface Certificate {
@@ -44,11 +45,20 @@ const MAX_REMEMBERED = 1000
 const MAX_SIZE = 65_536
 const MAX_NAMES = 1000
 
-const remembered = new Memo<Shown>(MAX_REMEMBERED)
+/** A certificate with what items say of it, as JSON: written once, shown with every handshake. */
+export interface Presented {
+  shown: Shown
+  text: Uint8Array
+}
 
-export function readCertificate(bytes: Uint8Array): Shown {
+const remembered = new Memo<Presented>(MAX_REMEMBERED)
+
+export function readCertificate(bytes: Uint8Array): Presented {
   const fingerprint = hash('sha256', bytes)
-  return remembered.get(fingerprint, () => parse(bytes, fingerprint))
+  return remembered.get(fingerprint, () => {
+    const shown = parse(bytes, fingerprint)
+    return { shown, text: constant(JSON.stringify(shown)) }
+  })
 }
 
 export function isReadable(shown: Shown): shown is Certificate {
@@ -59,11 +69,11 @@ export function isReadable(shown: Shown): shown is Certificate {
  * What is wrong with a chain, its server's own certificate in front, at a time in seconds since 1970. Whether
  * somebody trusts its end is not known here.
  */
-export function chainWarnings(chain: readonly Shown[], seconds: number): string[] {
+export function chainWarnings(chain: readonly Presented[], seconds: number): string[] {
   const found = new Set<string>()
-  const own = chain[0]
+  const own = chain[0]?.shown
   if (own !== undefined && isReadable(own) && own.selfSigned) found.add('self-signed-certificate')
-  for (const shown of chain) {
+  for (const { shown } of chain) {
     if (!isReadable(shown)) continue
     const { notBefore, notAfter, keyType, keySize, signatureAlgorithm, selfSigned } = shown
     if (notAfter !== null && Date.parse(notAfter) < seconds * 1000) found.add('certificate-expired')

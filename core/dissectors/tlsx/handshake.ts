@@ -7,20 +7,21 @@
 import { type Cursor, Malformed } from '../../cursor.ts'
 import type { Side, Summary } from '../../dissector.ts'
 import type { ItemError, Json } from '../../item.ts'
-import { chainWarnings, readCertificate, type Shown } from './certificates.ts'
+import { type Fields, flag, json, listOf, number, orNull, plain, text } from '../../json-shape.ts'
+import type { JsonWriter } from '../../json-writer.ts'
+import { chainWarnings, type Presented, readCertificate, type Shown } from './certificates.ts'
 import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
-import {
-  alertName,
-  compressionName,
-  extensionName,
-  groupName,
-  isDeprecated,
-  isTls13,
-  signatureName,
-  versionName,
-} from './codes.ts'
+import { alertName, compressionName, groupName, isDeprecated, isTls13, signatureName, versionName } from './codes.ts'
 import { md5 } from './fingerprints.ts'
-import { type ClientHello, readDraftRetry, readServerHello, type ServerHello } from './hello.ts'
+import {
+  EXTENSIONS,
+  type Named,
+  names,
+  type Offered,
+  readDraftRetry,
+  readServerHello,
+  type ServerHello,
+} from './hello.ts'
 
 /**
  * How the handshake went. In TLS 1.3 all behind ServerHello is encrypted, and with it certificates, ALPN and what
@@ -80,15 +81,15 @@ export interface Alert {
 export interface Handshake {
   /** The client's random number: no two handshakes have the same. undefined where the hello was not seen. */
   key: string | undefined
-  offer: ClientHello | null
+  offer: Offered | null
   hello: ServerHello | null
   retry: ServerHello | null
-  certificates: Shown[] | null
+  certificates: Presented[] | null
   ocspStapled: boolean
   group: string | null
   signature: string | null
   certificateRequested: boolean
-  clientCertificates: Shown[] | null
+  clientCertificates: Presented[] | null
   /** The client has sent its part of the key exchange: it had the server's last message. */
   exchanged: boolean
   ticketLifetime: number | null
@@ -100,7 +101,7 @@ export interface Handshake {
   size: number
 }
 
-export function beginHandshake(offer: ClientHello | null): Handshake {
+export function beginHandshake(offer: Offered | null): Handshake {
   return {
     key: offer?.random,
     offer,
@@ -189,8 +190,8 @@ function takeServerHello(handshake: Handshake, body: Cursor): void {
 }
 
 /** n(3) of: n(3) certificate(n) */
-function readChain(body: Cursor): Shown[] {
-  const chain: Shown[] = []
+function readChain(body: Cursor): Presented[] {
+  const chain: Presented[] = []
   const list = body.within(body.u24())
   while (list.remaining > 0 && chain.length < MAX_CERTIFICATES) chain.push(readCertificate(list.view(list.u24())))
   return chain
@@ -232,8 +233,45 @@ function bits(bytes: Uint8Array): number {
 
 // ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** As it is put together: what many handshakes share knows its text. */
+export interface Answered extends Omit<HandshakeAnswer, 'extensions' | 'certificates' | 'clientCertificates'> {
+  extensions: Named
+  certificates: readonly Presented[]
+  clientCertificates: readonly Presented[]
+}
+
+export const ANSWERED: Fields<Answered> = {
+  version: orNull(plain),
+  versionCode: orNull(number),
+  cipherSuite: orNull(plain),
+  cipherSuiteCode: orNull(number),
+  compressionMethod: orNull(plain),
+  random: orNull(plain),
+  sessionId: orNull(plain),
+  alpn: orNull(text),
+  extensions: names,
+  group: orNull(plain),
+  signatureAlgorithm: orNull(plain),
+  helloRetryRequest: orNull(json),
+  resumption: orNull(plain),
+  certificates: listOf(presented),
+  ocspStapled: flag,
+  clientCertificateRequested: flag,
+  clientCertificates: listOf(presented),
+  sessionTicketLifetime: orNull(number),
+  ja3s: orNull(plain),
+  ja3sText: orNull(plain),
+  alerts: json,
+  encrypted: flag,
+  warnings: listOf(plain),
+}
+
+function presented(out: JsonWriter, { text }: Presented): void {
+  out.raw(text)
+}
+
 /** The handshake as far as it went; `encrypted`: both went over to encryption. `seconds` since 1970 is when. */
-export function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): HandshakeAnswer {
+export function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): Answered {
   const { hello, retry, certificates, clientCertificates, alerts } = handshake
   return {
     version: hello === null ? null : versionName(hello.version),
@@ -244,7 +282,7 @@ export function answerOf(handshake: Handshake, encrypted: boolean, seconds: numb
     random: hello?.random ?? null,
     sessionId: hello?.sessionId ?? null,
     alpn: hello?.alpn ?? null,
-    extensions: hello?.extensions.map(extensionName) ?? [],
+    extensions: hello === null ? EXTENSIONS.none : EXTENSIONS.of(hello.extensions),
     group: handshake.group ?? (hello === null || hello.group === null ? null : groupName(hello.group)),
     signatureAlgorithm: handshake.signature,
     helloRetryRequest: retry === null ? null : { group: retry.group === null ? null : groupName(retry.group) },
@@ -273,7 +311,7 @@ export function summarizeHandshake(request: Json | null, response: Json | null):
 }
 
 /** Only what was seen of it: what was lost may have said more. */
-export function partOf(handshake: Handshake, seconds: number): Partial<HandshakeAnswer> {
+export function partOf(handshake: Handshake, seconds: number): Partial<Answered> {
   const whole = answerOf(handshake, false, seconds)
   const { encrypted: _, resumption: __, ...seen } = whole
   return Object.fromEntries(Object.entries(seen).filter(([, value]) => value !== null && value !== false))

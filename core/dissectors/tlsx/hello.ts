@@ -7,6 +7,8 @@
  *   extension:   type(2) length(2) data(length)
  */
 import { type Cursor, Malformed } from '../../cursor.ts'
+import { type Fields, flag, json, listOf, number, orNull, plain, shapeOf, text } from '../../json-shape.ts'
+import { constant, type JsonWriter } from '../../json-writer.ts'
 import { cipherSuiteName, isWeakSuite, ssl2KindName } from './cipher-suites.ts'
 import {
   aeadName,
@@ -67,9 +69,51 @@ export interface ClientHello {
   warnings: string[]
 }
 
-/** What the hellos say beyond what users are shown. */
-export interface Hello<Body> {
-  body: Body
+/** As it is read: lists that clients send again and again are the same objects, which know their text. */
+export interface Offered extends Omit<ClientHello, Repeated> {
+  cipherSuites: Named
+  extensions: Named
+  groups: Named
+  signatureAlgorithms: Named
+}
+type Repeated = 'cipherSuites' | 'extensions' | 'groups' | 'signatureAlgorithms'
+
+export const OFFERED: Fields<Offered> = {
+  version: plain,
+  versions: listOf(plain),
+  random: plain,
+  sessionId: plain,
+  sni: orNull(text),
+  alpn: listOf(text),
+  cipherSuites: names,
+  compressionMethods: listOf(plain),
+  extensions: names,
+  groups: names,
+  pointFormats: listOf(plain),
+  signatureAlgorithms: names,
+  keyShares: listOf(plain),
+  pskModes: listOf(plain),
+  sessionTicket: orNull(number),
+  preSharedKeys: number,
+  earlyData: flag,
+  ech: orNull(json),
+  ocsp: flag,
+  certificateCompression: listOf(plain),
+  ja3: orNull(plain),
+  ja3Text: orNull(plain),
+  ja4: orNull(text),
+  warnings: listOf(plain),
+}
+
+export const writeOffered = shapeOf(OFFERED)
+
+export function names(out: JsonWriter, { text }: Named): void {
+  out.raw(text)
+}
+
+/** What a ClientHello says beyond what users are shown. */
+export interface Hello {
+  body: Offered
   /** A part that could not be read; the others are there. */
   problem: string | null
   /** What the client asks of QUIC, gone with the hello's bytes; null without it. */
@@ -80,7 +124,7 @@ export interface Hello<Body> {
 const MAX_LISTED = 256
 const MAX_SESSION_ID = 32
 
-export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello> {
+export function readClientHello(at: Cursor, carrier: Carrier): Hello {
   const legacyVersion = at.u16()
   const random = hex(at.view(32))
   const sessionId = readSessionId(at)
@@ -121,12 +165,12 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
       sessionId,
       sni: found.sni,
       alpn: found.alpn,
-      cipherSuites: suites.names,
+      cipherSuites: suites,
       compressionMethods: named(compressions, compressionName),
-      extensions: extensions.names,
-      groups: found.groups.names,
+      extensions,
+      groups: found.groups,
       pointFormats: named(found.pointFormats, pointFormatName),
-      signatureAlgorithms: found.signatures.names,
+      signatureAlgorithms: found.signatures,
       keyShares: named(found.keyShares, groupName),
       pskModes: named(found.pskModes, pskModeName),
       sessionTicket: found.sessionTicket,
@@ -148,7 +192,7 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello<ClientHello
  *
  *   version(2) length of kinds(2) length of session id(2) length of challenge(2) kinds session-id challenge
  */
-export function readSsl2Hello(at: Cursor): Hello<ClientHello> {
+export function readSsl2Hello(at: Cursor): Hello {
   const version = at.u16()
   const [kinds, id, challenge] = [at.u16(), at.u16(), at.u16()]
   const suites = readNumbers(at.within(kinds), 3)
@@ -164,12 +208,12 @@ export function readSsl2Hello(at: Cursor): Hello<ClientHello> {
       sessionId,
       sni: null,
       alpn: [],
-      cipherSuites: named(suites, ssl2KindName),
+      cipherSuites: new Named(suites, ssl2KindName),
       compressionMethods: [],
-      extensions: [],
-      groups: [],
+      extensions: EXTENSIONS.none,
+      groups: GROUPS.none,
       pointFormats: [],
-      signatureAlgorithms: [],
+      signatureAlgorithms: SIGNATURES.none,
       keyShares: [],
       pskModes: [],
       sessionTicket: null,
@@ -405,11 +449,14 @@ function readEncryptedHello(data: Cursor, found: Found): void {
 
 // ── lists that clients send again and again ─────────────────────────────────────────────────────────────────────────
 
-class Named extends Listing {
-  readonly names: string[]
+export class Named extends Listing {
+  readonly names: readonly string[]
+  /** As JSON; names need no escape. */
+  readonly text: Uint8Array
   constructor(codes: readonly number[], name: (code: number) => string) {
     super(codes)
     this.names = named(codes, name)
+    this.text = constant(codes.length === 0 ? '[]' : `["${this.names.join('","')}"]`)
   }
 }
 
@@ -445,7 +492,7 @@ class Lists {
 const SUITES = new Lists(cipherSuiteName)
 const GROUPS = new Lists(groupName)
 const SIGNATURES = new Lists(signatureName)
-const EXTENSIONS = new Lists(extensionName)
+export const EXTENSIONS = new Lists(extensionName)
 
 // ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
