@@ -283,13 +283,10 @@ export interface Reported {
   protocols: readonly string[]
   /** Why its packets do not arrive, as an ICMP error told. */
   refused: string | null
-  /** An empty writer for whoever writes the body's text himself. */
-  out: JsonWriter
 }
 
 export interface Told {
-  /** Text is taken at once. */
-  body: Json | Written
+  body: Json
   failed: boolean
   error: ItemError | null
   /** Of the item: the connection's first packet. */

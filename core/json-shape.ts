@@ -11,19 +11,18 @@ export type Fields<Shape> = { readonly [Key in keyof Shape]-?: Writes<Exclude<Sh
 
 export function shapeOf<Shape extends object>(fields: Fields<Shape>): Writes<Shape> {
   const keys = Object.keys(fields) as (keyof Shape)[]
-  const texts = keys.map(key => constant(`${JSON.stringify(key)}:`))
+  const texts = keys.map(key => constant(`,${JSON.stringify(key)}:`))
   const writes = keys.map(key => fields[key]) as Writes<unknown>[]
   return (out, value) => {
-    let separator = OPEN
+    const start = out.length
     for (let i = 0; i < keys.length; i++) {
       const field = value[keys[i]!]
       if (field === undefined) continue
-      out.byte(separator)
-      separator = COMMA
       out.raw(texts[i]!)
       writes[i]!(out, field)
     }
-    if (separator === OPEN) out.byte(OPEN)
+    if (out.length === start) out.byte(COMMA)
+    out.bytes[start] = OPEN
     out.byte(CLOSE)
   }
 }
@@ -48,9 +47,7 @@ export function orNull<Value>(write: Writes<Value>): Writes<Value | null> {
 
 /** Letters, digits and signs that need no escape, as names and hex have them. */
 export function plain(out: JsonWriter, value: string): void {
-  out.byte(QUOTE)
-  out.ascii(value)
-  out.byte(QUOTE)
+  out.plain(value)
 }
 
 /** Any text. */
@@ -62,7 +59,7 @@ export function text(out: JsonWriter, value: string): void {
       return
     }
   }
-  plain(out, value)
+  out.plain(value)
 }
 
 export function number(out: JsonWriter, value: number): void {

@@ -88,8 +88,8 @@ export class JsonWriter {
   raw(text: Uint8Array): void {
     const count = text.length
     this.reserve(count)
-    // Below some 40 bytes a loop beats the call into the engine's memmove.
-    if (count > 40) this.bytes.set(text, this.length)
+    // Below some 16 bytes a loop beats the call into the engine's memmove.
+    if (count > 16) this.bytes.set(text, this.length)
     else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = text[i]!
     this.length += count
   }
@@ -130,6 +130,19 @@ export class JsonWriter {
       b[p + i] = code
     }
     this.length += size
+  }
+
+  /** A JSON string of ASCII that needs no escape. */
+  plain(text: string): void {
+    const size = text.length
+    this.reserve(size + 2)
+    const b = this.bytes
+    const p = this.length
+    b[p] = 34
+    if (size > 16) b.write(text, p + 1, size, 'latin1')
+    else for (let i = 0; i < size; i++) b[p + 1 + i] = text.charCodeAt(i)
+    b[p + 1 + size] = 34
+    this.length = p + size + 2
   }
 
   /** A whole number. */

@@ -9,7 +9,6 @@ import type { Describe, Ending, Observer, Passing, Transport } from './dissector
 import { Fragments } from './fragments.ts'
 import { decode, Frame, resume, type Verdict } from './frame.ts'
 import { ItemWriter } from './item-writer.ts'
-import { JsonWriter } from './json-writer.ts'
 import { emptyPacket, type Packet } from './packet.ts'
 import { Reassembly } from './reassembly.ts'
 import { Refining } from './refining.ts'
@@ -43,9 +42,6 @@ const LINGER_SECONDS = 2
 /** Connections that live are told of so often, where packets come. */
 const TELL_SECONDS = 60
 
-/** What is told of a connection has less than two thousand. */
-const TELLING_BYTES = 4096
-
 /** Link type of a packet that begins with its IP header. */
 const RAW_IP = 101
 
@@ -71,7 +67,6 @@ export class Pipeline {
   private readonly tcpObserver: Observer | null
   private readonly udpObserver: Observer | null
   private readonly passing: Passing = emptyPassing()
-  private readonly telling = new JsonWriter(TELLING_BYTES)
   /** Connections that have ended and were not told of yet: what comes late still counts. */
   private ended: Connection[] = []
   private now = 0
@@ -383,14 +378,11 @@ export class Pipeline {
   private tellOf(c: Connection, observer: Observer): void {
     c.toldAt = this.now
     const { spoken, dissector } = c
-    const { telling } = this
-    telling.length = 0
     const told = observer.report(c.watch, {
       swapped: c.client !== null && c.client === c.back,
       why: c.ending,
       protocols: dissector === null || spoken.includes(dissector.name) ? spoken : [...spoken, dissector.name],
       refused: c.refused,
-      out: telling,
     })
     if (told === null) return
     const { body, error, failed, seconds, nanoseconds } = told

@@ -7,7 +7,6 @@
  */
 import type { Observer, Passing, Reported, Told } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
-import { flag, listOf, number, orNull, plain, shapeOf, text } from '../json-shape.ts'
 import { Sender } from './tcp-conn/sender.ts'
 
 export const observer: Observer<Watch> = {
@@ -29,7 +28,7 @@ export const observer: Observer<Watch> = {
 }
 
 /** `local` is the item's `src`, the end that opened the connection; `remote` its `dst`. Times are in microseconds. */
-export interface TcpConnection {
+export interface TcpConnection extends Json {
   /** `open`: told of for the first time, and it lives; `in_progress`: it still does; `closed`. */
   state: 'open' | 'in_progress' | 'closed'
   /** Nothing more will be told of it: it has ended, or the capture has. Whoever adds up takes these. */
@@ -40,7 +39,7 @@ export interface TcpConnection {
   reset_by: 'local' | 'remote' | null
   half_closed_by: 'local' | 'remote' | null
   /** What was spoken on it. */
-  l7_detected: readonly string[]
+  l7_detected: string[]
   local_pkts: number
   /** On the wire, headers included. */
   local_bytes: number
@@ -85,7 +84,7 @@ export interface TcpConnection {
 }
 
 /** What one end sent, and how long the other took to acknowledge it. */
-export interface TcpEnd {
+export interface TcpEnd extends Json {
   payload_bytes: number
   goodput_bytes: number
   mss: number | null
@@ -405,8 +404,7 @@ function report(watch: Watch, told: Reported): Told | null {
   const ended = endingOf(watch, told, local)
   const { seconds, nanoseconds } = watch
   const error = errorOf(watch, told, local, ended)
-  writeConnection(told.out, describe(watch, told, local, remote, ended))
-  return { body: told.out.since(0), error, failed: error !== null, seconds, nanoseconds }
+  return { body: describe(watch, told, local, remote, ended), error, failed: error !== null, seconds, nanoseconds }
 }
 
 function describe(
@@ -426,7 +424,7 @@ function describe(
     ended,
     reset_by: sideOf(watch.resetter, local),
     half_closed_by: sideOf(halfClosed, local),
-    l7_detected: told.protocols,
+    l7_detected: [...told.protocols],
     local_pkts: local.packets,
     local_bytes: local.wire,
     remote_pkts: remote.packets,
@@ -493,79 +491,6 @@ function describeEnd(own: Sender, other: Sender): TcpEnd {
   }
 }
 
-const maybeNumber = orNull(number)
-const maybePlain = orNull(plain)
-
-const writeEnd = shapeOf<TcpEnd>({
-  sack_permitted: flag,
-  timestamps: flag,
-  payload_bytes: number,
-  goodput_bytes: number,
-  mss: maybeNumber,
-  window_scale: maybeNumber,
-  avg_receive_window: maybeNumber,
-  syn_count: number,
-  fin_count: number,
-  rst_count: number,
-  retransmissions: number,
-  fast_retransmissions: number,
-  spurious_retransmissions: number,
-  duplicate_sacks: number,
-  out_of_order: number,
-  dup_acks: number,
-  zero_window_events: number,
-  zero_window_probes: number,
-  window_full_events: number,
-  keepalive_count: number,
-  missing_segments: number,
-  missing_bytes: number,
-  acked_unseen: number,
-  rtt_min_us: maybeNumber,
-  rtt_max_us: maybeNumber,
-  rtt_avg_us: maybeNumber,
-  rtt_samples: number,
-})
-
-const writeConnection = shapeOf<TcpConnection>({
-  state: plain,
-  final: flag,
-  ended: maybePlain,
-  reset_by: maybePlain,
-  half_closed_by: maybePlain,
-  l7_detected: listOf(text),
-  local_pkts: number,
-  local_bytes: number,
-  remote_pkts: number,
-  remote_bytes: number,
-  connection_completeness: number,
-  initial_rtt_us: maybeNumber,
-  handshake_time_us: maybeNumber,
-  connection_time_us: number,
-  time_to_first_byte_us: maybeNumber,
-  rtt_min_us: maybeNumber,
-  rtt_max_us: maybeNumber,
-  rtt_avg_us: maybeNumber,
-  rtt_samples: number,
-  jitter_us: maybeNumber,
-  goodput_bytes: number,
-  retransmissions: number,
-  fast_retransmissions: number,
-  spurious_retransmissions: number,
-  retransmission_rate: number,
-  out_of_order: number,
-  dup_acks: number,
-  zero_window_events: number,
-  window_full_events: number,
-  window_scale: maybeNumber,
-  avg_receive_window: maybeNumber,
-  missing_segments: number,
-  rst_count: number,
-  fin_count: number,
-  keepalive_count: number,
-  local: writeEnd,
-  remote: writeEnd,
-})
-
 function sideOf(one: Sender | null, local: Sender): 'local' | 'remote' | null {
   return one === null ? null : one === local ? 'local' : 'remote'
 }
@@ -621,7 +546,7 @@ function seen(value: number): number | null {
 }
 
 function summarize(_request: Json | null, _response: Json | null, event: Json | null) {
-  const told = event as unknown as TcpConnection | null
+  const told = event as TcpConnection | null
   if (told === null) return { method: '', summary: '', status: '' }
   const spoken = told.l7_detected.length === 0 ? '' : `${told.l7_detected.join(', ')}: `
   const packets = told.local_pkts + told.remote_pkts

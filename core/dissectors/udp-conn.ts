@@ -4,7 +4,6 @@
  */
 import type { Observer, Passing, Reported, Told } from '../dissector.ts'
 import type { Json } from '../item.ts'
-import { flag, listOf, number, plain, shapeOf, text } from '../json-shape.ts'
 
 export const observer: Observer<Flow> = {
   name: 'udp-conn',
@@ -24,11 +23,11 @@ export const observer: Observer<Flow> = {
 }
 
 /** `local` is the item's `src`, the end that asks, or sent first; `remote` its `dst`. Fields as those of `tcp-conn`. */
-export interface UdpFlow {
+export interface UdpFlow extends Json {
   state: 'open' | 'in_progress' | 'closed'
   /** Nothing more will be told of it. Whoever adds up takes these. */
   final: boolean
-  l7_detected: readonly string[]
+  l7_detected: string[]
   local_pkts: number
   /** On the wire, headers included. */
   local_bytes: number
@@ -70,14 +69,14 @@ function observe(flow: Flow, p: Passing): void {
   way.payload += p.length
 }
 
-function report(flow: Flow, { swapped, why, protocols, out }: Reported): Told | null {
+function report(flow: Flow, { swapped, why, protocols }: Reported): Told | null {
   const [local, remote] = swapped ? [flow.back, flow.forth] : [flow.forth, flow.back]
   if (local.packets + remote.packets === 0) return null
   const ended = why !== null && why !== 'capture-ended'
-  writeFlow(out, {
+  const body: UdpFlow = {
     state: ended ? 'closed' : flow.reports++ === 0 ? 'open' : 'in_progress',
     final: why !== null,
-    l7_detected: protocols,
+    l7_detected: [...protocols],
     local_pkts: local.packets,
     local_bytes: local.wire,
     remote_pkts: remote.packets,
@@ -85,25 +84,12 @@ function report(flow: Flow, { swapped, why, protocols, out }: Reported): Told | 
     local_payload_bytes: local.payload,
     remote_payload_bytes: remote.payload,
     connection_time_us: flow.last,
-  })
-  return { body: out.since(0), error: null, failed: false, seconds: flow.seconds, nanoseconds: flow.nanoseconds }
+  }
+  return { body, error: null, failed: false, seconds: flow.seconds, nanoseconds: flow.nanoseconds }
 }
 
-const writeFlow = shapeOf<UdpFlow>({
-  state: plain,
-  final: flag,
-  l7_detected: listOf(text),
-  local_pkts: number,
-  local_bytes: number,
-  remote_pkts: number,
-  remote_bytes: number,
-  local_payload_bytes: number,
-  remote_payload_bytes: number,
-  connection_time_us: number,
-})
-
 function summarize(_request: Json | null, _response: Json | null, event: Json | null) {
-  const told = event as unknown as UdpFlow | null
+  const told = event as UdpFlow | null
   if (told === null) return { method: '', summary: '', status: '' }
   const spoken = told.l7_detected.length === 0 ? '' : `${told.l7_detected.join(', ')}: `
   const bytes = told.local_payload_bytes + told.remote_payload_bytes
