@@ -126,6 +126,8 @@ export interface Seen {
   /** On the wire. */
   length: number
   bytes: Buffer
+  /** epb_flags: 1 is inbound, 2 outbound; 0 where nothing is said. */
+  flags: number
 }
 
 /** A capture whose packets are remembered. */
@@ -194,17 +196,23 @@ export class Watcher {
       if (bytes.readUInt32LE(at) !== 6 || size % 4 !== 0 || bytes.readUInt32LE(at + size - 4) !== size)
         throw new Error(`no Enhanced Packet Block at ${at}`)
       if (this.interfaces[id] === undefined) throw new Error(`interface ${id} was not described`)
+      const captured = bytes.readUInt32LE(at + 20)
+      const options = at + 28 + ((captured + 3) & ~3)
       this.packets.push({
         id,
+        flags:
+          options + 8 < at + size && bytes.readUInt16LE(options) === EPB_FLAGS ? bytes.readUInt32LE(options + 4) : 0,
         ns: (BigInt(bytes.readUInt32LE(at + 12)) << 32n) | BigInt(bytes.readUInt32LE(at + 16)),
         length: bytes.readUInt32LE(at + 24),
-        bytes: bytes.subarray(at + 28, at + 28 + bytes.readUInt32LE(at + 20)),
+        bytes: bytes.subarray(at + 28, at + 28 + captured),
       })
       at += size
     }
     if (found !== count) throw new Error(`${count} packets were announced, ${found} came`)
   }
 }
+
+const EPB_FLAGS = 2
 
 const EVERYTHING: CaptureOptions = {
   interfaces: 'any',

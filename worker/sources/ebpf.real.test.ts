@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import type { CaptureCounters, CaptureOptions, CaptureSink } from '../capture.ts'
+import { TestCgroup, whyNoCgroups } from '../testing/cgroup.ts'
+import { Watcher } from '../testing/network.ts'
+import { ebpf, openAtCgroup } from './ebpf.ts'
+
+const ALICE = 'a'.repeat(64)
+const BOB = 'b'.repeat(64)
+
+const OPTIONS: CaptureOptions = {
+  interfaces: 'any',
+  namespace: null,
+  filter: '',
+  addresses: null,
+  promiscuous: true,
+  bufferBytes: 16 << 20,
+  fanout: 1,
+  own: true,
+  samplePercent: 100,
+  deduplicate: true,
+}
+
+describe('capture by eBPF at cgroups', function () {
+  this.timeout(60_000)
+  let cgroup: TestCgroup
+  let alice: string
+  let bob: string
+  const began: Watcher[] = []
+
+  before(function () {
+    const reason = whyNoCgroups()
+    if (reason === null) return
+    console.error(`skipped: ${reason}`)
+    this.skip()
+  })
+
+  beforeEach(() => {
+    cgroup = new TestCgroup('ebpf')
+    alice = cgroup.container(ALICE)
+    bob = cgroup.container(BOB)
+  })
+
+  afterEach(async () => {
+    for (const watcher of began.splice(0)) await watcher.capture.stop()
+    await cgroup?.close()
+  })
+
+  it('has no obstacle here', async () => {
+    assert.equal(await ebpf.obstacle(OPTIONS), null)
+  })
+
+  it('says what it cannot do', async () => {
+    assert.match((await ebpf.obstacle({ ...OPTIONS, interfaces: ['eth0'] })) ?? '', /at sockets and not at interfaces/)
+    assert.match((await ebpf.obstacle({ ...OPTIONS, namespace: '/proc/1/ns/net' })) ?? '', /in all network namespaces/)
+    const code = `import('${new URL('./ebpf.ts', import.meta.url)}').then(({ ebpf }) => ebpf.obstacle(JSON.parse(process.argv[1]))).then(console.log)`
+    const weak = spawnSync(
+      'setpriv',
+      ['--bounding-set=-sys_admin,-bpf', process.execPath, '-e', code, JSON.stringify(OPTIONS)],
+      { encoding: 'utf8' },
+    )
+    assert.match(weak.stdout, /needs root or the capabilities BPF and NET_ADMIN/, weak.stderr)
+  })
+
+  it('tells two containers apart, and the second sight of a packet from the first', async () => {
+    const sink = await watch({})
+    const before = BigInt(Date.now()) * 1_000_000n
+    await send(2000, [9999])
+    await sink.stop()
+    const after = BigInt(Date.now() + 1) * 1_000_000n
+    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 2000, passed: 2000 })
+    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 2000, duplicates: 2000 })
+    const [interface_] = sink.interfaces.filter(({ name }) => name === ALICE)
+    assert.equal(interface_!.description, `${alice.slice(alice.indexOf('/hookline-'))}`)
+    assert.equal(sink.packets.length, 2000)
+    for (const [index, packet] of sink.packets.entries()) {
+      assert.equal(packet.id, interface_!.id)
+      assert.equal(packet.flags, OUTBOUND)
+      assert.ok(packet.ns >= before && packet.ns <= after)
+      assert.equal(packet.length, 20 + 8 + 100)
+      assert.equal(packet.bytes.readUInt32BE(28), index)
+    }
+  })
+
+  it('shows both sights where they are wanted, each at its container', async () => {
+    const sink = await watch({ deduplicate: false })
+    await send(500, [9999])
+    await sink.stop()
+    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 500, passed: 500 })
+    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 500, passed: 500 })
+    const inbound = sink.packets.filter(({ flags }) => flags === INBOUND)
+    assert.equal(inbound.length, 500)
+    assert.ok(inbound.every(packet => sink.interfaces[packet.id]!.name === BOB))
+  })
+
+  it('shows nothing of cgroups outside of the one it is for', async () => {
+    const sink = await watch({}, bob)
+    await send(500, [9999])
+    await sink.stop()
+    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 500, passed: 500 })
+    assert.ok(sink.interfaces.every(({ name }) => name !== ALICE))
+  })
+
+  it('counts what the filter does not want, for cgroups of which no packet was kept too', async () => {
+    const sink = await watch({ filter: 'udp dst port 9999' })
+    await send(600, [9999, 9998])
+    await sink.stop()
+    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 600, passed: 300, filtered: 300 })
+    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 600, duplicates: 300, filtered: 300 })
+    const nothing = await watch({ filter: 'tcp' })
+    await send(100, [9999])
+    await nothing.stop()
+    assert.deepEqual(
+      nothing.interfaces.map(({ name }) => name),
+      ['cgroup'],
+    )
+    assert.deepEqual(nothing.counters('cgroup'), { ...EMPTY, seen: 200, filtered: 200 })
+  })
+
+  it('keeps the sum right while a cgroup whose packets were left out begins to be kept', async () => {
+    const sink = await watch({ addresses: ['127.0.0.77'] })
+    await send(100, [9999])
+    sink.capture.count()
+    assert.deepEqual(sink.counters('cgroup'), { ...EMPTY, seen: 200, untargeted: 200 })
+    sink.capture.retarget(['127.0.0.1'])
+    await send(50, [9999])
+    await sink.stop()
+    assert.deepEqual(sink.counters('cgroup'), { ...EMPTY, seen: 200, untargeted: 200 })
+    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 50, passed: 50 })
+    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 50, duplicates: 50 })
+  })
+
+  it('loses no packet of those who stay while five thousand addresses change', async () => {
+    const sink = await watch({ addresses: ['127.0.0.1'] })
+    const sent = send(20_000, [9999])
+    let changes = 0
+    let done = false
+    void sent.then(() => {
+      done = true
+    })
+    while (!done) {
+      const base = changes++ % 2 === 0 ? 10 : 11
+      const others = Array.from({ length: 5000 }, (_, i) => `${base}.0.${i >> 8}.${i & 255}`)
+      sink.capture.retarget([...others, '127.0.0.1'])
+      await new Promise(resolve => setTimeout(resolve, 5))
+    }
+    await sink.stop()
+    assert.ok(changes > 3, `${changes} changes`)
+    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 20_000, passed: 20_000 })
+  })
+
+  it('keeps whole flows of a sample', async () => {
+    const sink = await watch({ samplePercent: 50 })
+    const ports = Array.from({ length: 200 }, (_, i) => 20_000 + i)
+    await send(2000, ports)
+    await sink.stop()
+    const flows = new Map<number, number>()
+    for (const { bytes } of sink.packets) {
+      const port = bytes.readUInt16BE(22)
+      flows.set(port, (flows.get(port) ?? 0) + 1)
+    }
+    assert.ok(flows.size > 50 && flows.size < 150, `${flows.size} of 200 flows`)
+    assert.ok([...flows.values()].every(count => count === 10))
+    const counters = sink.counters(ALICE)
+    assert.deepEqual(counters, { ...EMPTY, seen: 2000, passed: 10 * flows.size, sampledOut: 2000 - 10 * flows.size })
+  })
+
+  it('counts what found no room in the ring buffer', async () => {
+    const sink = await watch({ bufferBytes: 256 << 10, deduplicate: false })
+    const sent = send(1500, [9999], 60_000)
+    await new Promise(resolve => setTimeout(resolve, 200))
+    // The event loop does nothing else for so long.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000)
+    await sent
+    await sink.stop()
+    const counters = sink.counters(ALICE)
+    assert.equal(counters.seen, 1500)
+    assert.equal(counters.passed + counters.dropped, 1500)
+    assert.ok(counters.dropped > 100, `${counters.dropped} were dropped`)
+    assert.equal(sink.packets.filter(({ flags }) => flags === OUTBOUND).length, counters.passed)
+    assert.ok(sink.counters('cgroup').freezes > 0)
+  })
+
+  it('captures large packets whole', async () => {
+    const sink = await watch({})
+    await send(20, [9999], 65_000)
+    await sink.stop()
+    assert.equal(sink.packets.length, 20)
+    for (const { bytes, length } of sink.packets) assert.deepEqual([bytes.length, length], [65_028, 65_028])
+  })
+
+  it('leaves out our own packets unless they are asked for', async () => {
+    const receiver = createSocket('udp4').bind(0, '127.0.0.1')
+    await once(receiver, 'listening')
+    const { port } = receiver.address()
+    for (const own of [false, true]) {
+      const sink = await Watcher.open(ebpf, { own, filter: `udp dst port ${port}` })
+      began.push(sink)
+      const sender = createSocket('udp4')
+      await new Promise(resolve => sender.connect(port, '127.0.0.1', () => resolve(null)))
+      for (let i = 0; i < 50; i++) await new Promise(resolve => sender.send(Buffer.from('own'), resolve))
+      await sink.stop()
+      sender.close()
+      assert.equal(sink.packets.length, own ? 100 : 0)
+      const left = sink.counters().own
+      assert.ok(own ? left === 0 : left >= 100, String(left))
+    }
+    receiver.close()
+  })
+
+  it('sees the packets of TCP from the first to the last', async () => {
+    const sink = await watch({})
+    const server = cgroup.run(
+      bob,
+      `require('net').createServer(s => s.on('data', d => s.write(d)).on('end', () => s.end()))
+        .listen(8080, '127.0.0.1', () => console.log('up'))`,
+    )
+    await server.lines.next()
+    const client = cgroup.run(
+      alice,
+      `(async () => { for (let i = 0; i < 50; i++) await new Promise(done => {
+        const s = require('net').connect(8080, '127.0.0.1').on('close', done).on('data', () => s.end()); s.write('hello ' + i) }) })()`,
+    )
+    await client.end
+    await sink.stop()
+    const count = (flags: number, from: number) =>
+      sink.packets.filter(({ bytes }) => bytes[33] === flags && (bytes.readUInt16BE(20) === 8080) === (from === 8080))
+        .length
+    assert.equal(count(SYN, 0), 50)
+    assert.equal(count(SYN | ACK, 8080), 50)
+    assert.equal(count(PSH | ACK, 0), 50)
+    assert.equal(count(PSH | ACK, 8080), 50)
+    assert.equal(count(FIN | ACK, 0), 50)
+    assert.equal(count(FIN | ACK, 8080), 50)
+  })
+
+  async function watch(options: Partial<CaptureOptions>, at = cgroup.path): Promise<Watcher> {
+    const source = { ...ebpf, open: async (all: CaptureOptions, sink: CaptureSink) => openAtCgroup(at, all, sink) }
+    const watcher = await Watcher.open(source, { deduplicate: true, ...options })
+    began.push(watcher)
+    return watcher
+  }
+
+  /** Alice sends so many numbered datagrams to Bob, in turn to each of his ports. */
+  async function send(count: number, ports: readonly number[], size = 100): Promise<void> {
+    const receiver = cgroup.run(
+      bob,
+      `let up = 0; for (const port of ${JSON.stringify(ports)})
+        require('dgram').createSocket('udp4').bind(port, '127.0.0.1', () => { if (++up === ${ports.length}) console.log('up') })`,
+    )
+    await receiver.lines.next()
+    const sender = cgroup.run(
+      alice,
+      `(async () => { const s = require('dgram').createSocket('udp4'); const ports = ${JSON.stringify(ports)}
+        const b = Buffer.alloc(${size})
+        for (let i = 0; i < ${count}; i++) { b.writeUInt32BE(i)
+          await new Promise(done => s.send(b, ports[i % ports.length], '127.0.0.1', done)) }
+        s.close() })()`,
+    )
+    await sender.end
+    receiver.process.kill('SIGKILL')
+    await receiver.end
+  }
+})
+
+const INBOUND = 1
+const OUTBOUND = 2
+const [FIN, SYN, PSH, ACK] = [1, 2, 8, 16] as const
+
+const EMPTY: CaptureCounters = {
+  seen: 0,
+  passed: 0,
+  dropped: 0,
+  overrun: 0,
+  filtered: 0,
+  untargeted: 0,
+  sampledOut: 0,
+  duplicates: 0,
+  own: 0,
+  freezes: 0,
+}
