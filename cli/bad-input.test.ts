@@ -69,12 +69,51 @@ describe('bad input on the command line', function () {
       ['run', vendor(), '--pcap', SHOP_PCAP, '--spool', join(text, 'x')],
       /the spool needs a directory.*notes\.txt/,
     ],
+    ['a replay without target', ['replay', SHOP_PCAP], /required option '--to <host:port>' not specified/],
+    ['a target without port', replay('--to', 'staging'), /'staging' is invalid.*HOST:PORT/],
+    ['a target with port 0', replay('--to', '127.0.0.1:0'), /'127\.0\.0\.1:0' is invalid.*HOST:PORT/],
+    ['a target that has no address', replay('--to', 'nobody.invalid:1', '--server', ':6379'), /no address for "nobody/],
+    ['a replay to one of several servers', replay('--to', '127.0.0.1:1'), /go to 8 servers.*choose by --server/],
+    ['a replay of nothing', replay('--to', '127.0.0.1:1', '--protocol', 'kafka'), /there is nothing to replay/],
+    ['a replay of no stream', replay('--to', '127.0.0.1:1', '--stream', 'no.pcap'), /there is nothing to replay/],
+    ['no capture to replay', ['replay', '--to', '127.0.0.1:1'], /what to replay is missing/],
+    ['two captures to replay', replay('--to', '127.0.0.1:1', '--pcap', SHOP_PCAP), /the capture is named twice/],
+    ['a text file to replay', ['replay', text, '--to', '127.0.0.1:1'], /found text that begins with "Dear/],
+    ['a rate of 0', replay('--to', '127.0.0.1:1', '--rate', '0x'), /'0x' is invalid.*1x, 2x, 0\.5x/],
+    ['a rate in words', replay('--to', '127.0.0.1:1', '--rate', 'fast'), /'fast' is invalid/],
+    ['a count of 0', replay('--to', '127.0.0.1:1', '--count', '0'), /'0' is invalid.*from 1 to 1000000/],
+    ['too many connections', replay('--to', '127.0.0.1:1', '--concurrency', '99999'), /from 1 to 10000/],
+    ['a timeout of 0', replay('--to', '127.0.0.1:1', '--timeout', '0'), /'0' is invalid.*seconds/],
+    ['--set without =', replay('--to', '127.0.0.1:1', '--set', 'Host'), /'Host' is invalid.*HEADER=VALUE/],
+    [
+      '--set of a length',
+      replay('--to', '127.0.0.1:1', '--server', ':8080', '--set', 'content-length=1'),
+      /says where a body ends/,
+    ],
+    [
+      '--set for Redis',
+      replay('--to', '127.0.0.1:1', '--server', ':6379', '--set', 'a=1'),
+      /sets headers of HTTP\/1.*speaks redis/,
+    ],
+    ['an item that is none', replay('--to', '127.0.0.1:1', '--item', 'seven'), /expected the id of an item/],
+    ['an item of no stream', replay('--to', '127.0.0.1:1', '--item', 'local/no.pcap-1'), /no stream no\.pcap/],
+    [
+      '--item and --stream',
+      replay('--to', '127.0.0.1:1', '--item', 'a-1', '--stream', 'b'),
+      /--item names one request/,
+    ],
+    ['a server that is none', replay('--to', '127.0.0.1:1', '--server', 'web'), /'web' is invalid.*10\.0\.0\.5:8080/],
+    ['--json and --quiet of replay', replay('--to', '127.0.0.1:1', '--json', '-q'), /--json.*--quiet/],
     ['a starter over a script', ['new', 'script', good.replace(/\.js$/, '')], /good\.js is there already/],
     ['a starter in a missing folder', ['new', 'script', join(folder, 'no/such')], /there is no folder/],
   ]
 
   function ringless(): string[] {
     return ['--ring', join(folder, 'ring')]
+  }
+
+  function replay(...words: string[]): string[] {
+    return ['replay', SHOP_PCAP, ...words]
   }
 
   function vendor(): string {

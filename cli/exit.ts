@@ -3,6 +3,8 @@ export const EXIT = {
   ok: 0,
   /** Something that no input may cause. */
   bug: 1,
+  /** `replay`: the server answers otherwise than it was recorded. As diff and cmp have it. */
+  different: 1,
   /** Wrong usage, a file that is missing or no capture, a script that does not load, no privilege. */
   input: 2,
   /** Everything was read, but a script threw or was set apart. */

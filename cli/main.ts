@@ -11,6 +11,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   run: async () => (await import('./run.ts')).addRun,
   tap: async () => (await import('./tap.ts')).addTap,
   new: async () => (await import('./new.ts')).addNew,
+  replay: async () => (await import('./replay.ts')).addReplay,
   spool: async () => (await import('./spool.ts')).addSpool,
   demo: async () => (await import('./demo.ts')).addDemo,
   version: async () => (await import('./version.ts')).addVersion,
@@ -31,9 +32,10 @@ Examples:
   $ hookline run slow.js --pcap traffic.pcap
   $ sudo hookline run slow.js -i eth0                         the same, live
   $ sudo hookline tap                                         records, and shows what passes
+  $ hookline replay traffic.pcap --to 127.0.0.1:8080          the same requests again; what is answered otherwise
   $ hookline demo                                             a small shop, and what two scripts make of it
 
-Exit codes: 0 done, 1 a bug in Hookline, 2 wrong usage or input, 3 a script failed, 4 alerts undelivered,
+Exit codes: 0 done, 1 a bug in Hookline (of replay: answers differ), 2 wrong usage or input, 3 a script failed, 4 alerts undelivered,
 130 interrupted.`,
   )
 const asked = process.argv[2] ?? ''

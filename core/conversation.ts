@@ -22,6 +22,7 @@ import type { Refining } from './refining.ts'
 import type { SkipCause, Tally } from './tally.ts'
 import { Telling } from './telling.ts'
 import type { Span } from './trace.ts'
+import type { Witness } from './witness.ts'
 
 /** First bytes of a side that are kept while no protocol is sure. */
 const MAX_PROBED = 8192
@@ -84,6 +85,7 @@ export class Conversation implements Reader {
     tally: Tally,
     keep: number,
     describe: Describe | null = null,
+    witness: Witness | null = null,
   ) {
     this.refining = refining
     this.writer = writer
@@ -115,7 +117,7 @@ export class Conversation implements Reader {
       },
     }
     this.recognition = new Recognition(dissectors, this.at, this.context)
-    this.telling = new Telling(refining, writer, tally)
+    this.telling = new Telling(refining, writer, tally, witness)
   }
 
   // ── bytes of a stream ───────────────────────────────────────────────────────────────────────────────────────────
@@ -235,6 +237,7 @@ export class Conversation implements Reader {
     if (dissector?.close === undefined) return
     const half = c.client ?? c.forth
     this.aim(c, half, NOTHING, 0, 0, null)
+    this.messageEnd = half.next
     for (const message of dissector.close(this.context, why)) this.deliver(c, half, message, 0, null)
     this.weigh(c)
   }
@@ -423,6 +426,7 @@ export class Conversation implements Reader {
         half.reread = 0
         this.count(c, size)
       }
+      this.messageEnd = (half.next - (end - position)) | 0
       const wasHeld = half.held === bytes
       if (wasHeld) half.heldStart = position
       if (Array.isArray(message)) for (const one of message) this.deliver(c, half, one, size, awaited)
@@ -476,6 +480,8 @@ export class Conversation implements Reader {
     this.reading = half
     this.asked = awaited
   }
+  /** Sequence number behind the message that is being delivered. */
+  private messageEnd = 0
   /** The request that is answered by what is at the cursor. */
   private asked: Request | null = null
   /** The side whose bytes are at the cursor. */
@@ -640,6 +646,7 @@ export class Conversation implements Reader {
       asker: message.asker ?? 'client',
       body: body instanceof Written && !alone ? this.slab.keep(body) : body,
       size,
+      end: this.messageEnd,
       seconds,
       nanoseconds,
       key: message.key,
@@ -755,6 +762,7 @@ export class Conversation implements Reader {
       asker: message.asker ?? 'client',
       body: message.body,
       size,
+      end: this.messageEnd,
       failed: message.failed === true,
       version: message.version,
       gained: undefined,
@@ -857,6 +865,7 @@ export class Conversation implements Reader {
     }
     if (message === null) return start
     const { position } = this.at
+    this.messageEnd = (half.next - (end - position)) | 0
     const size = this.takeSize(half, position - start)
     this.count(c, size)
     for (const one of [message].flat()) this.deliver(c, half, one, size, awaited)

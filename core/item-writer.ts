@@ -55,6 +55,8 @@ export interface Answer {
   asker: Side
   body: Json | Written
   size: number
+  /** Sequence number behind its last byte, in a stream. */
+  end?: number
   failed: boolean
   version: string | undefined
   /** Fields that a refiner adds. */

@@ -99,6 +99,7 @@ function request(name: string, ack: number): Request {
     asker: 'client',
     body: { name },
     size: 1,
+    end: 0,
     seconds: 0,
     nanoseconds: 0,
     key: undefined,

@@ -21,6 +21,8 @@ export interface Request {
   /** The body as the dissector gave it, or its text. */
   body: Json | Written
   size: number
+  /** Sequence number behind its last byte, in a stream. */
+  end: number
   seconds: number
   nanoseconds: number
   key: string | number | undefined

@@ -16,6 +16,7 @@ import type { Protocols } from './registry.ts'
 import { type SkipCause, Tally } from './tally.ts'
 import type { Trace } from './trace.ts'
 import { type Claimant, type Listener, Unclaimed } from './unclaimed.ts'
+import { type Witness, Witnessed } from './witness.ts'
 
 export interface PipelineSettings {
   protocols: Protocols
@@ -30,6 +31,8 @@ export interface PipelineSettings {
   claimant?: Claimant | null
   /** Who wants to know which packets items were made of. */
   trace?: Trace | null
+  /** Who hears everything. */
+  witness?: Witness | null
 }
 
 /** Unfinished messages and segments before their turn, over all connections: half of what a worker may use. */
@@ -62,6 +65,7 @@ export class Pipeline {
   private readonly conversation: Conversation
   /** The conversation, or who stands before it. */
   private readonly listener: Listener
+  private readonly witness: Witness | null
   private readonly reassembly: Reassembly
   private readonly trace: Trace | null
   private readonly tcpObserver: Observer | null
@@ -77,15 +81,25 @@ export class Pipeline {
     const { observers } = settings.protocols
     this.tcpObserver = observerOf(observers, 'tcp')
     this.udpObserver = observerOf(observers, 'udp')
-    const { protocols, keepBodies, describe = null, claimant = null, trace = null } = settings
+    const { protocols, keepBodies, describe = null, claimant = null, trace = null, witness = null } = settings
     this.trace = trace
     this.writer = new ItemWriter(settings.worker, settings.node, sink, trace)
     const refining = new Refining(protocols.refiners)
     refining.select(protocols)
-    this.conversation = new Conversation(protocols.dissectors, refining, this.writer, this.tally, keepBodies, describe)
+    this.conversation = new Conversation(
+      protocols.dissectors,
+      refining,
+      this.writer,
+      this.tally,
+      keepBodies,
+      describe,
+      witness,
+    )
     this.conversation.traced = trace !== null
-    this.listener =
+    const listener =
       claimant === null ? this.conversation : new Unclaimed(this.conversation, claimant, refining, this.tally)
+    this.witness = witness
+    this.listener = witness === null ? listener : new Witnessed(listener, witness)
     this.reassembly = new Reassembly(this.listener, this.tally)
   }
 
@@ -440,6 +454,7 @@ export class Pipeline {
     else if (frame.missing > 0) {
       tally.missing += frame.missing
       tally.skip('message cut short', last - start)
+      this.witness?.gap(c, half, frame.missing)
     } else this.listener.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds, 0)
   }
 

@@ -6,6 +6,7 @@ import type { Answer, ItemWriter } from './item-writer.ts'
 import type { Request } from './pairing.ts'
 import type { Refining } from './refining.ts'
 import type { Tally } from './tally.ts'
+import type { Witness } from './witness.ts'
 
 const NO_REQUEST: ItemError = { type: 'pair-not-found', msg: 'the request was not captured' }
 
@@ -13,11 +14,13 @@ export class Telling {
   private readonly refining: Refining
   private readonly writer: ItemWriter
   private readonly tally: Tally
+  private readonly witness: Witness | null
 
-  constructor(refining: Refining, writer: ItemWriter, tally: Tally) {
+  constructor(refining: Refining, writer: ItemWriter, tally: Tally, witness: Witness | null) {
     this.refining = refining
     this.writer = writer
     this.tally = tally
+    this.witness = witness
   }
 
   /** What wants no answer and is none; `event`: what the item says as its event, of a request or an answer. */
@@ -92,6 +95,7 @@ export class Telling {
     if (request !== null && answer !== null) tally.pairs++
     else tally.halfPairs++
     if (answer?.failed === true) tally.failed++
+    this.witness?.item(c, request, answer)
     this.writer.write(c, request, answer, error, seconds, nanoseconds, elapsed)
   }
 }

@@ -1,0 +1,325 @@
+/** What a capture holds that can be said again: for each connection what the client sent, when, and what it had heard. */
+import { setImmediate as breathe } from 'node:timers/promises'
+import { formatAddress } from '../../core/address.ts'
+import type { Connection } from '../../core/connections.ts'
+import { Fault } from '../../core/fault.ts'
+import type { Item } from '../../core/item.ts'
+import type { Packet } from '../../core/packet.ts'
+import { Pipeline } from '../../core/pipeline.ts'
+import type { Protocols } from '../../core/registry.ts'
+import { parseItemId } from '../../core/stream-name.ts'
+import { type End, type Exchange, type Piece, type Tape, Tapes } from './tape.ts'
+
+/** Of a file, of the ring: `next` until it says null, then `load`, until that says false. */
+export interface Packets {
+  load(): Promise<boolean>
+  next(): Packet | null
+}
+
+/** Which streams; what is null does not choose. */
+export interface Selection {
+  /** Names, as in an item's `stream`. */
+  streams: readonly string[] | null
+  /** Id of the one item whose request is to be sent. */
+  item: string | null
+  /** Where the streams went; an address or a port alone may be null. */
+  servers: readonly { ip: string | null; port: number | null }[] | null
+  /** As `Stream.protocol` says. */
+  protocols: readonly string[] | null
+}
+
+/** Why a stream is not replayed. */
+export type Refusal =
+  | 'encrypted: the same bytes mean nothing to another server'
+  | 'its beginning is missing'
+  | 'bytes of the client are missing'
+  | 'datagrams were cut by the capture'
+  | 'the server spoke first: nobody asked it'
+  | 'sent to a group, not to a server'
+  | 'the client sent nothing'
+
+/** What the client sends at once. */
+export interface Send extends Piece {
+  /** ms since the first packet of the capture. */
+  at: number
+  /** So many exchanges had been answered. */
+  answered: number
+  /** And a part of what followed had been received: an interim answer, or the beginning of the next one. */
+  more: boolean
+}
+
+export interface RecordedExchange extends Exchange {
+  item: Item
+}
+
+/** How answers are compared: by what a dissector reads in them, or byte by byte. */
+export type Comparing = 'http' | 'redis' | 'dns' | 'bytes'
+export const READ: readonly Comparing[] = ['http', 'redis', 'dns']
+
+export interface Stream {
+  name: string
+  transport: 'tcp' | 'udp'
+  client: End
+  server: End
+  /** `http`, `redis`, …; `tcp` or `udp` where nobody knows it. */
+  protocol: string
+  comparing: Comparing
+  /** ms since the first packet of the capture. */
+  began: number
+  ended: number
+  sends: Send[]
+  /** In order of their requests. Empty where bytes are compared. */
+  exchanges: RecordedExchange[]
+  /** From here on another protocol was spoken (WebSocket): places in what the client and the server sent. */
+  tail: { client: number; server: number } | null
+  /** What the server sent, where bytes are compared; `start` counts as in `tail`. */
+  answers: Piece[]
+  /** Bytes or datagrams of the server in all. */
+  answersLength: number
+  /** Place of the first byte of the server that the capture lacks. */
+  answersGap: number | null
+  /** How the client ended it; null: the capture does not tell. */
+  close: { how: 'end' | 'reset'; at: number; heard: number; answered: number } | null
+  /** Requests that are not sent, because bytes of the client are missing from there on. */
+  cut: number
+}
+
+export interface Plan {
+  /** In order of time. */
+  streams: Stream[]
+  refused: { name: string; protocol: string; server: End; why: Refusal }[]
+  packets: number
+}
+
+/** Bytes that are kept of a capture: what is to be sent, and the answers to compare with. */
+const MAX_KEPT = 512 << 20
+/** Bytes of a body that are compared. */
+export const KEPT_BODY = 1 << 20
+const WORKER = 'local'
+
+/** Reads everything. `interrupted` is asked between blocks of packets. */
+export async function readPlan(
+  packets: Packets,
+  protocols: Protocols,
+  selection: Selection,
+  interrupted: () => boolean,
+): Promise<Plan> {
+  const wanted = selection.item === null ? null : readItemId(selection.item)
+  const heard: Tape[] = []
+  const tapes = new Tapes({
+    worker: WORKER,
+    wants: c => isSelected(c, selection, wanted?.stream ?? null),
+    protocols: READ,
+    most: MAX_KEPT,
+    opened: tape => heard.push(tape),
+    exchanged: () => {},
+  })
+  const settings = { protocols, worker: WORKER, node: null, keepBodies: KEPT_BODY, witness: tapes }
+  const pipeline = new Pipeline(settings, batch => tapes.take(batch))
+  let first: number | null = null
+  while (!interrupted()) {
+    // Reading a file never waits: without this, Ctrl-C would not be heard.
+    await breathe()
+    if (!(await packets.load())) break
+    for (let packet = packets.next(); packet !== null; packet = packets.next()) {
+      first ??= packet.seconds * 1e3 + packet.nanoseconds / 1e6
+      pipeline.packet(packet)
+    }
+  }
+  pipeline.finish()
+  return planOf(heard, first ?? 0, selection, pipeline.tally.packets)
+}
+
+function readItemId(id: string): { stream: string; index: number } {
+  const found = parseItemId(id)
+  if (found === null)
+    throw new Fault('ITEM_ID', `expected the id of an item, as \`hookline run --json\` prints it, found "${id}"`)
+  return found
+}
+
+function isSelected(c: Connection, { streams, servers }: Selection, stream: string | null): boolean {
+  if (c.transport !== 'tcp' && c.transport !== 'udp') return false
+  if (stream !== null) return c.stream === stream
+  if (streams !== null && !streams.includes(c.stream)) return false
+  // Which end is the server is not certain yet.
+  const ends = [
+    { ip: formatAddress(c.words, 0), port: c.port },
+    { ip: formatAddress(c.words, 4), port: c.otherPort },
+  ]
+  return servers === null || ends.some(end => isAmong(servers, end))
+}
+
+function isAmong(servers: NonNullable<Selection['servers']>, end: End): boolean {
+  return servers.some(({ ip, port }) => (ip === null || ip === end.ip) && (port === null || port === end.port))
+}
+
+function planOf(tapes: readonly Tape[], first: number, selection: Selection, packets: number): Plan {
+  if (selection.item !== null && tapes.length === 0)
+    throw new Fault('STREAM_NOT_FOUND', `there is no stream ${readItemId(selection.item).stream} in the capture`)
+  const plan: Plan = { streams: [], refused: [], packets }
+  for (const tape of tapes) {
+    const { name, serverEnd: server } = tape
+    const protocol = protocolOf(tape)
+    if (selection.servers !== null && !isAmong(selection.servers, server)) continue
+    if (selection.protocols !== null && !selection.protocols.includes(protocol)) continue
+    const stream = selection.item === null ? streamOf(tape, first) : requestAlone(tape, selection.item)
+    if (typeof stream === 'string') plan.refused.push({ name, protocol, server, why: stream })
+    else plan.streams.push(stream)
+  }
+  plan.streams.sort((a, b) => a.began - b.began)
+  return plan
+}
+
+/** What the stream is known as: the first protocol that was spoken. */
+function protocolOf(tape: Tape): string {
+  return tape.protocols[0] ?? tape.transport
+}
+
+function streamOf(tape: Tape, first: number): Stream | Refusal {
+  const { client, server } = tape
+  const refusal = refusalOf(tape)
+  if (refusal !== null) return refusal
+  const comparing = comparingOf(tape)
+  const all = exchangesOf(tape, comparing)
+  let end = client.length
+  if (client.gap !== null) {
+    end = 0
+    for (const one of all) if (one.end <= client.gap) end = Math.max(end, one.end)
+    if (end === 0) return 'bytes of the client are missing'
+  }
+  const exchanges = all.filter(one => one.end <= end)
+  const last = exchanges.at(-1)
+  const switched = tape.hasSwitched && last !== undefined && last.answerEnd !== null
+  const tail = switched ? { client: last.end, server: last.answerEnd! } : null
+  const from = tail === null ? Number.POSITIVE_INFINITY : tail.server
+  const answers = server.pieces.filter(piece => comparing === 'bytes' || piece.start + piece.bytes.length > from)
+  return {
+    ...described(tape, comparing),
+    began: tape.began - first,
+    ended: tape.ended - first,
+    sends: sendsOf(tape, end, exchanges, first),
+    exchanges,
+    tail,
+    answers,
+    answersLength: server.length,
+    answersGap: server.gap,
+    close: end < client.length ? null : closeOf(tape, exchanges, first),
+    cut: all.length - exchanges.length,
+  }
+}
+
+function refusalOf(tape: Tape): Refusal | null {
+  const { client, server } = tape
+  if (tape.isEncrypted) return 'encrypted: the same bytes mean nothing to another server'
+  if (tape.transport === 'tcp') {
+    if (tape.isMidstream) return 'its beginning is missing'
+    return client.gap !== null && comparingOf(tape) === 'bytes' ? 'bytes of the client are missing' : null
+  }
+  if (isGroup(tape.serverEnd.ip) || isGroup(tape.clientEnd.ip)) return 'sent to a group, not to a server'
+  if (client !== tape.forth) return 'the server spoke first: nobody asked it'
+  return client.gap !== null || server.gap !== null ? 'datagrams were cut by the capture' : null
+}
+
+/** Multicast and broadcast. */
+function isGroup(ip: string): boolean {
+  return /^(22[4-9]|23\d)\./.test(ip) || ip.startsWith('ff') || ip.endsWith('.255')
+}
+
+function described(tape: Tape, comparing: Comparing) {
+  const { name, transport, clientEnd: client, serverEnd: server } = tape
+  return { name, transport, client, server, protocol: protocolOf(tape), comparing }
+}
+
+function comparingOf(tape: Tape): Comparing {
+  return READ.find(one => one === protocolOf(tape)) ?? 'bytes'
+}
+
+function exchangesOf(tape: Tape, comparing: Comparing): RecordedExchange[] {
+  return tape.exchanges
+    .filter((one): one is RecordedExchange => one.protocol === comparing && one.item !== null)
+    .sort((a, b) => a.start - b.start)
+}
+
+/** What the client sent up to a place. */
+function sendsOf({ client, transport }: Tape, end: number, exchanges: readonly Exchange[], first: number): Send[] {
+  const answers = answerEnds(exchanges)
+  const sends: Send[] = []
+  for (const piece of client.pieces) {
+    if (piece.start >= end) break
+    const bytes = transport === 'udp' ? piece.bytes : piece.bytes.subarray(0, end - piece.start)
+    sends.push({ ...piece, bytes, at: piece.at - first, ...answeredAt(answers, piece.heard) })
+  }
+  return sends
+}
+
+function answerEnds(exchanges: readonly Exchange[]): number[] {
+  return exchanges
+    .map(({ answerEnd }) => answerEnd)
+    .filter(end => end !== null)
+    .sort((a, b) => a - b)
+}
+
+/** How many answers end at or before a place. */
+function answeredAt(ends: readonly number[], heard: number): { answered: number; more: boolean } {
+  let [low, high] = [0, ends.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (ends[middle]! <= heard) low = middle + 1
+    else high = middle
+  }
+  return { answered: low, more: heard > (ends[low - 1] ?? 0) }
+}
+
+function closeOf(tape: Tape, exchanges: readonly Exchange[], first: number): Stream['close'] {
+  const { closed } = tape.client
+  const answers = answerEnds(exchanges)
+  if (closed !== null) {
+    const { at, heard } = closed
+    return { how: 'end', at: at - first, heard, answered: answeredAt(answers, heard).answered }
+  }
+  if (tape.ending !== 'reset' || tape.resetBy !== 'client') return null
+  const heard = tape.server.length
+  return { how: 'reset', at: tape.ended - first, heard, answered: answeredAt(answers, heard).answered }
+}
+
+/** A request without what its connection said before and after. */
+function requestAlone(tape: Tape, id: string): Stream | Refusal {
+  const comparing = comparingOf(tape)
+  const { index } = readItemId(id)
+  const found = exchangesOf(tape, comparing).find(one => one.id === `${WORKER}/${tape.name}-${index}`)
+  if (found === undefined)
+    throw new Fault(
+      'ITEM_NOT_FOUND',
+      `there is no request of HTTP/1, Redis or DNS with the id "${id}" in stream ${tape.name}, which speaks ${protocolOf(tape)}`,
+    )
+  const { start, end } = found
+  const bytes = bytesBetween(tape.client.pieces, start, end, tape.transport)
+  if (bytes === null) return 'bytes of the client are missing'
+  return {
+    ...described(tape, comparing),
+    began: 0,
+    ended: found.item.elapsedTime ?? 0,
+    sends: [{ start, bytes, at: 0, heard: 0, answered: 0, more: false }],
+    exchanges: [found],
+    tail: null,
+    answers: [],
+    answersLength: 0,
+    answersGap: null,
+    close: null,
+    cut: 0,
+  }
+}
+
+function bytesBetween(
+  pieces: readonly Piece[],
+  start: number,
+  end: number,
+  transport: 'tcp' | 'udp',
+): Uint8Array | null {
+  if (transport === 'udp') return pieces.find(piece => piece.start === start)?.bytes ?? null
+  const parts = pieces
+    .filter(piece => piece.start < end && piece.start + piece.bytes.length > start)
+    .map(piece => piece.bytes.subarray(Math.max(0, start - piece.start), end - piece.start))
+  const bytes = Buffer.concat(parts)
+  return bytes.length === end - start ? bytes : null
+}

@@ -1,0 +1,425 @@
+/**
+ * Says one recorded stream to the target, as its client did: each piece when its time has come and the client had heard
+ * then what it has heard now. Tells of each answer how it compares.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Item, Json } from '../../core/item.ts'
+import { COMPARISONS, compareBytes, compareDatagrams, type Difference } from './comparison.ts'
+import type { Interpretation, Interpreter } from './interpreter.ts'
+import { type Ear, type Line, type Over, openTcp, openUdp, type Target } from './line.ts'
+import type { RecordedExchange, Send, Stream } from './plan.ts'
+import type { Exchange } from './tape.ts'
+
+/** Of one request, or of a stream whose bytes are compared. */
+export type Verdict =
+  | { kind: 'equal' }
+  | { kind: 'different'; differences: Difference[] }
+  /** An answer was recorded, and none came. */
+  | { kind: 'missing'; why: Missing }
+  | { kind: 'not compared'; why: 'no answer was recorded' | 'the recorded answer is not whole' }
+  | { kind: 'not sent'; why: Over | 'no answer within the timeout' }
+
+export type Missing = Over | 'no answer within the timeout' | 'the answer is not of this protocol'
+
+export interface Played {
+  stream: Stream
+  /** null: the whole stream. */
+  exchange: RecordedExchange | null
+  verdict: Verdict
+  /** With the answer that came; null without one, and where bytes are compared. */
+  item: Item | null
+}
+
+export interface StreamEnd {
+  /** Why it ended before everything was said; null: it did not. */
+  over: Over | null
+  /** The target closed connections that were recorded as staying open, and another one was opened. */
+  reopened: number
+  bytesSent: number
+  /** ms that the latest piece was sent behind its time. */
+  late: number
+}
+
+export interface Playing {
+  target: Target
+  interpreter: Interpreter
+  /** Recorded ms are divided by it; null: nothing is waited for but answers. */
+  rate: number | null
+  /** ms beyond what was recorded. */
+  timeout: number
+  ignored: ReadonlySet<string>
+  signal: AbortSignal
+  /** A connection was established, or a datagram answered: the target is there. */
+  reached(): void
+  played(played: Played): void
+}
+
+/** Where bytes are compared, an answer may be shorter than the recorded one: silence for so long ends it. */
+const QUIET_MS = 500
+/** An interim answer (100 Continue) is waited for no longer, as other clients do. */
+const INTERIM_MS = 1000
+
+/** A server closes what its client has closed, mostly at once. */
+const PARTING_MS = 500
+
+export async function play(stream: Stream, playing: Playing): Promise<StreamEnd> {
+  const player = new Player(stream, playing)
+  try {
+    return await player.run()
+  } finally {
+    player.hangUp()
+  }
+}
+
+class Player {
+  private readonly stream: Stream
+  private readonly playing: Playing
+  private readonly began = performance.now()
+  private line!: Line
+  private interpretation!: Interpretation
+  /** By the place of the request; several where it has several answers (a zone transfer). */
+  private readonly open = new Map<number, RecordedExchange[]>()
+  /** Exchanges that were answered on connections before the present one. */
+  private answeredBefore = 0
+  /** Place in the stream where the present connection began. */
+  private base = 0
+  /** Place behind what was sent. */
+  private sentTo = 0
+  /** The last answer said that the connection ends with it. */
+  private isEnding = false
+  private isReached = false
+  private gaveUp = false
+  /** So many answers, bytes or datagrams fewer than then have come, and nobody waits for them any more. */
+  private shortfall = 0
+  /** What the target said, where bytes are compared. */
+  private readonly answers: Uint8Array[] = []
+  private receivedAtSend = 0
+  /** In what the target said: the protocol that is read ends here. null: it has not ended. */
+  private tailStart: number | null
+  private readonly end: StreamEnd = { over: null, reopened: 0, bytesSent: 0, late: 0 }
+
+  constructor(stream: Stream, playing: Playing) {
+    this.stream = stream
+    this.playing = playing
+    for (const exchange of stream.exchanges) {
+      const others = this.open.get(exchange.start)
+      if (others === undefined) this.open.set(exchange.start, [exchange])
+      else others.push(exchange)
+    }
+    this.tailStart = stream.tail === null ? 0 : null
+    this.base = stream.sends[0]?.start ?? 0
+    this.sentTo = this.base
+  }
+
+  async run(): Promise<StreamEnd> {
+    const { sends, began } = this.stream
+    await this.connect()
+    let before = began
+    for (const send of sends) {
+      if (!(await this.say(send, send.at - before))) break
+      before = send.at
+    }
+    if (this.isAllSent && this.line.over === null) await this.conclude(before)
+    const { over } = this.line
+    if (!this.isAllSent || !this.isReached) this.end.over = over
+    await this.part()
+    this.interpretation.finish()
+    this.settle(over ?? 'no answer within the timeout')
+    return this.end
+  }
+
+  hangUp(): void {
+    this.line?.destroy()
+    if (this.interpretation !== undefined) this.playing.interpreter.close(this.interpretation)
+  }
+
+  // ── saying ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async connect(): Promise<void> {
+    const { target, signal, interpreter, timeout } = this.playing
+    const { transport, server, comparing, tail } = this.stream
+    const interpretation = interpreter.open(transport, server.port, exchange => this.take(exchange))
+    this.interpretation = interpretation
+    const ear: Ear = {
+      received: bytes => {
+        this.reach()
+        if (comparing === 'bytes' || tail !== null) this.answers.push(bytes)
+        interpretation.received(bytes)
+      },
+      ended: () => interpretation.ended('server'),
+    }
+    this.line = transport === 'udp' ? await openUdp(target, signal, ear) : await openTcp(target, timeout, signal, ear)
+    if (transport === 'tcp' && this.line.over === null) this.reach()
+  }
+
+  private reach(): void {
+    if (!this.isReached) this.playing.reached()
+    this.isReached = true
+  }
+
+  /** `gap`: recorded ms since what was said before. false: nothing more can be said. */
+  private async say(send: Send, gap: number): Promise<boolean> {
+    const { playing, end } = this
+    await this.due(send.at)
+    await this.untilHeard(send, playing.timeout + gap)
+    if (this.gaveUp) return false
+    if ((this.line.over !== null || this.isEnding) && !(await this.reopen(send))) return false
+    if (playing.rate !== null) end.late = Math.max(end.late, performance.now() - this.dueAt(send.at))
+    this.interpretation.sent(send.bytes)
+    this.receivedAtSend = this.line.received
+    this.sentTo = this.behind(send)
+    end.bytesSent += send.bytes.length
+    await this.line.send(send.bytes, playing.timeout)
+    return true
+  }
+
+  /** Everything was said. `before`: when the last of it was, then. */
+  private async conclude(before: number): Promise<void> {
+    const { stream, line, interpretation, playing } = this
+    const { close, ended } = stream
+    const patience = playing.timeout + Math.max(0, ended - before)
+    if (close !== null) {
+      await this.due(close.at)
+      await this.untilHeard({ ...close, start: this.sentTo, more: false }, patience)
+      if (line.over !== null) return
+      interpretation.ended('client')
+      if (close.how === 'reset') {
+        line.reset()
+        return
+      }
+      line.end()
+    }
+    if (this.isRead(this.sentTo)) await this.until(() => this.awaited === 0, patience)
+    else await this.untilBytes(stream.answersLength, patience)
+  }
+
+  /** Lets the target read to the end what was said: bytes that it has not read are lost when a connection is cut. */
+  private async part(): Promise<void> {
+    if (this.stream.transport === 'udp') return
+    this.line.end()
+    await this.until(() => false, PARTING_MS)
+  }
+
+  private async due(at: number): Promise<void> {
+    const { rate, signal } = this.playing
+    if (rate === null) return
+    for (let left = this.dueAt(at) - performance.now(); left > 0 && !signal.aborted; ) {
+      await sleep(Math.min(left, LONGEST_MS), undefined, { signal }).catch(() => {})
+      left = this.dueAt(at) - performance.now()
+    }
+  }
+
+  private dueAt(at: number): number {
+    return this.began + (at - this.stream.began) / (this.playing.rate ?? 1)
+  }
+
+  /**
+   * HTTP has no memory: where the target closes connections that were recorded as staying open, the next request gets
+   * one of its own.
+   */
+  private async reopen(send: Send): Promise<boolean> {
+    const { stream, line } = this
+    const isClosed = this.isEnding || line.over === 'the target closed the connection'
+    const isRequest = this.open.has(send.start) && this.isRead(send.start)
+    if (stream.comparing !== 'http' || !isClosed || !isRequest) return false
+    this.interpretation.finish()
+    this.abandon('the target closed the connection')
+    this.hangUp()
+    this.answeredBefore += this.interpretation.answered
+    this.base = send.start
+    this.isEnding = false
+    await this.connect()
+    if (this.line.over !== null) return false
+    this.end.reopened++
+    return true
+  }
+
+  private get isAllSent(): boolean {
+    const last = this.stream.sends.at(-1)
+    return last === undefined || this.sentTo >= this.behind(last)
+  }
+
+  private behind({ start, bytes }: Send): number {
+    return start + (this.stream.transport === 'udp' ? 1 : bytes.length)
+  }
+
+  // ── hearing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What the client says from this place on is read as requests. */
+  private isRead(place: number): boolean {
+    const { comparing, tail } = this.stream
+    return comparing !== 'bytes' && (tail === null || place < tail.client)
+  }
+
+  /** Until the client has heard what it had heard then. */
+  private async untilHeard(then: Pick<Send, 'start' | 'heard' | 'answered' | 'more'>, patience: number): Promise<void> {
+    if (!this.isRead(then.start)) {
+      this.gaveUp = !(await this.until(() => this.tailStart !== null, patience)) && this.line.over === null
+      if (!this.gaveUp) await this.untilBytes(then.heard, patience)
+      return
+    }
+    const missing = () => then.answered - this.shortfall - this.answered
+    if (!(await this.until(() => missing() <= 0 || this.isEnding, patience))) {
+      if (this.line.over !== null) return
+      // Of datagrams each is on its own; in a stream nothing comes behind what does not come.
+      if (this.stream.transport === 'udp') this.shortfall += missing()
+      else this.gaveUp = true
+      return
+    }
+    const { interpretation } = this
+    if (then.more)
+      await this.until(() => interpretation.length > interpretation.answeredTo, Math.min(patience, INTERIM_MS))
+  }
+
+  /** As many bytes or datagrams as then, or fewer and silence behind them. */
+  private async untilBytes(heard: number, patience: number): Promise<void> {
+    const { line, stream } = this
+    const missing = () => heard - (stream.tail?.server ?? 0) - this.shortfall - (line.received - (this.tailStart ?? 0))
+    const deadline = performance.now() + patience
+    while (missing() > 0 && line.over === null) {
+      const silence = performance.now() - line.receivedAt
+      const isQuiet = line.received > this.receivedAtSend && silence >= QUIET_MS
+      const isLate = performance.now() >= deadline
+      if (isQuiet || (isLate && stream.transport === 'udp')) this.shortfall += missing()
+      else if (isLate) {
+        this.gaveUp = true
+        return
+      } else await line.change(Math.min(deadline - performance.now(), QUIET_MS))
+    }
+  }
+
+  /** false: it did not come true, because the time or the line is over, or nobody understands the target. */
+  private async until(isTrue: () => boolean, patience: number): Promise<boolean> {
+    const deadline = performance.now() + patience
+    for (;;) {
+      if (isTrue()) return true
+      const left = deadline - performance.now()
+      if (this.line.over !== null || left <= 0 || this.isNotUnderstood) return false
+      await this.line.change(left)
+    }
+  }
+
+  private get answered(): number {
+    return this.answeredBefore + this.interpretation.answered
+  }
+
+  /** Requests that were sent and answered then, and have no answer yet. */
+  private get awaited(): number {
+    let count = 0
+    for (const { end, item } of [...this.open.values()].flat())
+      if (end <= this.sentTo && item.response !== null) count++
+    return count
+  }
+
+  /** The target speaks another protocol. */
+  private get isNotUnderstood(): boolean {
+    const tape = this.interpretation.tapes.at(-1)
+    return this.stream.comparing !== 'bytes' && tape?.isMalformed === true
+  }
+
+  // ── judging ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private take(exchange: Exchange): void {
+    const { stream } = this
+    const item = exchange.item!
+    if (exchange.protocol !== stream.comparing || item.response === null) return
+    const recorded = this.close(exchange.start + this.base)
+    if (recorded === null) return
+    if (stream.comparing === 'http') this.isEnding = endsConnection(item.response)
+    if (recorded.end === stream.tail?.client) this.tailStart = exchange.answerEnd ?? 0
+    this.tell(recorded, this.verdictOf(recorded, item), item)
+  }
+
+  /** The request at this place has an answer. */
+  private close(start: number): RecordedExchange | null {
+    const [first, ...others] = this.open.get(start) ?? []
+    if (others.length > 0) this.open.set(start, others)
+    else this.open.delete(start)
+    return first ?? null
+  }
+
+  private verdictOf(recorded: RecordedExchange, { response, error }: Item): Verdict {
+    const { comparing } = this.stream
+    const { request, response: before, error: errorBefore } = recorded.item
+    if (before === null) return { kind: 'not compared', why: 'no answer was recorded' }
+    if (errorBefore !== null || comparing === 'bytes')
+      return { kind: 'not compared', why: 'the recorded answer is not whole' }
+    const differences = COMPARISONS[comparing].compare(request ?? {}, before, response!, this.playing.ignored)
+    if (error !== null) differences.unshift({ what: 'end', recorded: null, replayed: error.msg })
+    return differences.length === 0 ? { kind: 'equal' } : { kind: 'different', differences }
+  }
+
+  /** What is not answered by now will not be. */
+  private settle(why: Over | 'no answer within the timeout'): void {
+    this.abandon(this.isNotUnderstood ? 'the answer is not of this protocol' : why)
+    for (const recorded of [...this.open.values()].flat()) this.tell(recorded, { kind: 'not sent', why }, null)
+    this.open.clear()
+    const { comparing, tail } = this.stream
+    if (comparing !== 'bytes' && tail === null) return
+    const verdict = this.stream.transport === 'udp' ? this.verdictOfDatagrams(why) : this.verdictOfBytes(why)
+    this.tell(null, verdict, null)
+  }
+
+  /** Those that were sent have no answer. */
+  private abandon(why: Missing): void {
+    for (const recorded of [...this.open.values()].flat()) {
+      if (recorded.end > this.sentTo) continue
+      this.open.delete(recorded.start)
+      const isRecorded = recorded.item.response !== null
+      this.tell(
+        recorded,
+        isRecorded ? { kind: 'missing', why } : { kind: 'not compared', why: 'no answer was recorded' },
+        null,
+      )
+    }
+  }
+
+  private verdictOfBytes(why: Over | 'no answer within the timeout'): Verdict {
+    const { tail, answers, answersGap } = this.stream
+    const from = tail?.server ?? 0
+    const end = answersGap ?? Number.POSITIVE_INFINITY
+    const parts = answers.map(({ start, bytes }) => bytes.subarray(Math.max(0, from - start), Math.max(0, end - start)))
+    const recorded = Buffer.concat(parts)
+    let replayed = Buffer.concat(this.answers).subarray(this.tailStart ?? 0)
+    if (answersGap !== null) replayed = replayed.subarray(0, recorded.length)
+    return this.verdictOfAnswers(recorded.length, replayed.length, compareBytes(recorded, replayed), why)
+  }
+
+  private verdictOfDatagrams(why: Over | 'no answer within the timeout'): Verdict {
+    const { answers } = this.stream
+    const differences = compareDatagrams(
+      answers.map(({ bytes }) => bytes),
+      this.answers,
+    )
+    return this.verdictOfAnswers(answers.length, this.answers.length, differences, why)
+  }
+
+  private verdictOfAnswers(
+    recorded: number,
+    replayed: number,
+    differences: Difference[],
+    why: Over | 'no answer within the timeout',
+  ): Verdict {
+    if (!this.isAllSent || this.tailStart === null) return { kind: 'not sent', why }
+    if (recorded === 0 && replayed === 0) {
+      const isGap = this.stream.answersGap !== null
+      return { kind: 'not compared', why: isGap ? 'the recorded answer is not whole' : 'no answer was recorded' }
+    }
+    if (replayed === 0) return { kind: 'missing', why }
+    return differences.length === 0 ? { kind: 'equal' } : { kind: 'different', differences }
+  }
+
+  private tell(exchange: RecordedExchange | null, verdict: Verdict, item: Item | null): void {
+    this.playing.played({ stream: this.stream, exchange, verdict, item })
+  }
+}
+
+/** RFC 9112, 9.3. */
+function endsConnection({ httpVersion, headers }: Json): boolean {
+  const found = Object.entries(headers as Json).find(([name]) => name.toLowerCase() === 'connection')
+  const words = String(found?.[1] ?? '').toLowerCase()
+  return words.includes('close') || (httpVersion === 'HTTP/1.0' && !words.includes('keep-alive'))
+}
+
+/** What a timer can count to. */
+const LONGEST_MS = 2 ** 31 - 1

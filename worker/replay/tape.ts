@@ -1,0 +1,370 @@
+/**
+ * What both ends of each connection said, with times, and where in it the requests lie that have an answer to compare.
+ * Hears a pipeline, be it of a capture or of what is being replayed.
+ *
+ * Places count bytes of a stream from its first one, and of UDP datagrams.
+ */
+import { formatAddress } from '../../core/address.ts'
+import type { Batch } from '../../core/batch.ts'
+import type { Connection, Half } from '../../core/connections.ts'
+import { utf8 } from '../../core/cursor.ts'
+import type { Ending } from '../../core/dissector.ts'
+import { Fault } from '../../core/fault.ts'
+import type { Item } from '../../core/item.ts'
+import type { Answer } from '../../core/item-writer.ts'
+import type { Request } from '../../core/pairing.ts'
+import type { Witness } from '../../core/witness.ts'
+
+/** As an item has it. */
+export interface End {
+  ip: string
+  port: number
+}
+
+/** What one side said at once: bytes of a stream from one packet, or a datagram. */
+export interface Piece {
+  start: number
+  bytes: Uint8Array
+  /** ms since 1970. */
+  at: number
+  /** Place in what the other side said: so much of it had been received. */
+  heard: number
+}
+
+/** A request, and the answer that belongs to it. */
+export interface Exchange {
+  /** Id of the item. */
+  id: string
+  /** Name of the dissector: HTTP/1 is `http`, also where an item says `graphql`. */
+  protocol: string
+  /** Places in what the client sent. */
+  start: number
+  end: number
+  /** Place behind the answer in what the server sent; null: there is none, or it is not certain. */
+  answerEnd: number | null
+  /** Set when the item was written, which may be a little later. */
+  item: Item | null
+}
+
+/** One side of a connection. */
+export class Track {
+  pieces: Piece[] = []
+  /** Of all that was said, gaps included. */
+  length = 0
+  /** Place of the first byte or datagram that the capture lacks. */
+  gap: number | null = null
+  /** It said that it sends no more: when, and how much it had received then. */
+  closed: { at: number; heard: number } | null = null
+  /** Sequence number behind `length`. */
+  next = 0
+  /** When each datagram was sent. */
+  readonly times: number[] = []
+  /** Datagrams that an exchange began with. */
+  readonly claimed = new Set<number>()
+  /** No piece is kept any more. */
+  dropped = false
+}
+
+export class Tape {
+  readonly name: string
+  readonly transport: 'tcp' | 'udp'
+  readonly forth = new Track()
+  readonly back = new Track()
+  readonly exchanges: Exchange[] = []
+  readonly began: number
+  /** Its beginning was not seen. */
+  readonly isMidstream: boolean
+  ended: number
+  /** Why it ended; null while it lives. */
+  ending: Ending | null = null
+  private readonly c: Connection
+  private readonly addresses: readonly [End, End]
+
+  constructor(c: Connection, at: number) {
+    this.c = c
+    this.name = c.stream
+    this.transport = c.transport === 'udp' ? 'udp' : 'tcp'
+    this.began = at
+    this.isMidstream = c.midstream
+    this.ended = at
+    this.addresses = [
+      { ip: formatAddress(c.words, 0), port: c.port },
+      { ip: formatAddress(c.words, 4), port: c.otherPort },
+    ]
+  }
+
+  get client(): Track {
+    return this.c.client === this.c.back ? this.back : this.forth
+  }
+
+  get server(): Track {
+    return this.client === this.forth ? this.back : this.forth
+  }
+
+  get clientEnd(): End {
+    return this.addresses[this.client === this.forth ? 0 : 1]
+  }
+
+  get serverEnd(): End {
+    return this.addresses[this.client === this.forth ? 1 : 0]
+  }
+
+  /** Another protocol followed the first one. */
+  get hasSwitched(): boolean {
+    return this.c.spoken.length > 0
+  }
+
+  get isEncrypted(): boolean {
+    const { passedOver, dissector, spoken } = this.c
+    if (passedOver === 'encrypted') return true
+    return [...spoken, dissector?.name ?? ''].some(name => ENCRYPTED.includes(name))
+  }
+
+  /** Names of the dissectors, in the order in which they had their turn. */
+  get protocols(): readonly string[] {
+    const { dissector, spoken } = this.c
+    return dissector === null || spoken.includes(dissector.name) ? spoken : [...spoken, dissector.name]
+  }
+
+  /** Name of the dissector that reads at present; empty: none does. */
+  get protocol(): string {
+    return this.c.dissector?.name ?? ''
+  }
+
+  /** Its bytes are not what they seemed. */
+  get isMalformed(): boolean {
+    return this.c.malformed > 0
+  }
+
+  get resetBy(): 'client' | 'server' | null {
+    return this.c.reset
+  }
+
+  track(half: Half): Track {
+    return half === this.c.forth ? this.forth : this.back
+  }
+
+  peer(track: Track): Track {
+    return track === this.forth ? this.back : this.forth
+  }
+}
+
+const ENCRYPTED = ['tlsx', 'dtls', 'quic']
+
+export interface TapesSettings {
+  /** What the pipeline was told as its `worker`. */
+  worker: string
+  /** Is anything of this connection wanted? Asked once. */
+  wants(c: Connection): boolean
+  /** Dissectors whose exchanges are wanted. */
+  protocols: readonly string[]
+  /** Bytes to keep over all connections; 0: none are kept, only places. */
+  most: number
+  /** A connection was heard for the first time. */
+  opened(tape: Tape): void
+  /** The item of an exchange is there. */
+  exchanged(tape: Tape, exchange: Exchange): void
+}
+
+/** Beside the bytes of a piece. */
+const PIECE_BYTES = 128
+
+export class Tapes implements Witness {
+  private readonly settings: TapesSettings
+  /** null: nobody wants it. */
+  private readonly tapes = new Map<Connection, Tape | null>()
+  /** By the ids of their items, which are still to come. */
+  private readonly awaited = new Map<string, { tape: Tape; exchange: Exchange }>()
+  private kept = 0
+
+  constructor(settings: TapesSettings) {
+    this.settings = settings
+  }
+
+  bytes(
+    c: Connection,
+    half: Half,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    seconds: number,
+    nanoseconds: number,
+    ack: number,
+  ): void {
+    const at = milliseconds(seconds, nanoseconds)
+    const tape = this.of(c, at)
+    if (tape === null) return
+    const track = tape.track(half)
+    const peer = tape.peer(track)
+    // Of a side that has not been heard yet nothing can have been received.
+    const heard = peer.length === 0 ? 0 : clamp(peer.length + ((ack - peer.next) | 0), peer.length)
+    this.add(tape, track, bytes, start, end, at, heard, end - start)
+    track.next = half.next
+  }
+
+  datagram(
+    c: Connection,
+    half: Half,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    seconds: number,
+    nanoseconds: number,
+  ): void {
+    const at = milliseconds(seconds, nanoseconds)
+    const tape = this.of(c, at)
+    if (tape === null) return
+    const track = tape.track(half)
+    this.add(tape, track, bytes, start, end, at, tape.peer(track).length, 1)
+  }
+
+  gap(c: Connection, half: Half, length: number): void {
+    const tape = this.of(c, milliseconds(c.lastSeconds, c.lastNanoseconds))
+    if (tape === null) return
+    const track = tape.track(half)
+    track.gap ??= track.length
+    track.length += tape.transport === 'udp' ? 1 : length
+    track.next = half.next
+    if (tape.transport === 'udp') track.times.push(milliseconds(c.lastSeconds, c.lastNanoseconds))
+  }
+
+  end(c: Connection, half: Half): void {
+    const tape = this.tapes.get(c) ?? null
+    if (tape === null) return
+    const track = tape.track(half)
+    const peer = tape.peer(track)
+    const other = c.peer(half)
+    const unheard = other.ackSeen && peer.length > 0 ? (other.acked - peer.next) | 0 : 0
+    track.closed = {
+      at: milliseconds(c.lastSeconds, c.lastNanoseconds),
+      heard: clamp(peer.length + unheard, peer.length),
+    }
+  }
+
+  finish(c: Connection, why: Ending): void {
+    const tape = this.tapes.get(c)
+    this.tapes.delete(c)
+    if (tape === undefined || tape === null) return
+    tape.ending = why
+    tape.ended = milliseconds(c.lastSeconds, c.lastNanoseconds)
+    this.spare(tape)
+  }
+
+  item(c: Connection, request: Request | null, answer: Answer | null): void {
+    const tape = this.tapes.get(c) ?? null
+    const protocol = c.dissector?.name ?? ''
+    if (tape === null || request === null || !this.settings.protocols.includes(protocol)) return
+    const [start, end] = place(tape, request)
+    if (start < 0) return
+    const id = `${this.settings.worker}/${tape.name}-${c.items}`
+    const exchange: Exchange = { id, protocol, start, end, answerEnd: null, item: null }
+    if (answer !== null) exchange.answerEnd = placeBehind(tape.server, tape.transport, answer.end ?? 0)
+    tape.exchanges.push(exchange)
+    this.awaited.set(id, { tape, exchange })
+  }
+
+  /** What the pipeline hands over. */
+  take(batch: Batch): void {
+    const { bytes, starts, count } = batch
+    for (let i = 0; i < count; i++) {
+      const start = starts[i]!
+      // {"id":"…","index":
+      const id = utf8(bytes, start + 7, bytes.indexOf(34, start + 7))
+      const found = this.awaited.get(id)
+      if (found === undefined) continue
+      this.awaited.delete(id)
+      const { tape, exchange } = found
+      const end = starts[i + 1]!
+      if (this.settings.most > 0) this.count(end - start)
+      exchange.item = JSON.parse(utf8(bytes, start, end)) as Item
+      this.settings.exchanged(tape, exchange)
+    }
+  }
+
+  private of(c: Connection, at: number): Tape | null {
+    const known = this.tapes.get(c)
+    if (known !== undefined) return known
+    const tape = this.settings.wants(c) ? new Tape(c, at) : null
+    this.tapes.set(c, tape)
+    if (tape !== null) this.settings.opened(tape)
+    return tape
+  }
+
+  private add(
+    tape: Tape,
+    track: Track,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    at: number,
+    heard: number,
+    length: number,
+  ): void {
+    const place = track.length
+    track.length += length
+    if (tape.transport === 'udp') track.times.push(at)
+    if (this.settings.most === 0) return
+    this.spare(tape)
+    if (track.dropped) return
+    // Not slice, which copies nothing where the source's buffer is a Buffer.
+    track.pieces.push({ start: place, bytes: new Uint8Array(bytes.subarray(start, end)), at, heard })
+    this.count(PIECE_BYTES + end - start)
+  }
+
+  /** Lets go of what nobody will send or compare. */
+  private spare(tape: Tape): void {
+    if (tape.isEncrypted) {
+      this.drop(tape.client)
+      this.drop(tape.server)
+      tape.client.dropped = true
+      tape.server.dropped = true
+    } else if (this.settings.protocols.includes(tape.protocol)) this.drop(tape.server)
+  }
+
+  private drop(track: Track): void {
+    for (const { bytes } of track.pieces) this.kept -= PIECE_BYTES + bytes.length
+    track.pieces = []
+  }
+
+  private count(bytes: number): void {
+    this.kept += bytes
+    if (this.kept > this.settings.most)
+      throw new Fault(
+        'REPLAY_TOO_LARGE',
+        `what is to be replayed must fit into ${Math.round(this.settings.most / 1e6)} MB: choose some of it with --server, --protocol or --stream`,
+      )
+  }
+}
+
+function place(tape: Tape, request: Request): [start: number, end: number] {
+  const { client, transport } = tape
+  if (transport === 'udp') {
+    const start = datagramAt(client, milliseconds(request.seconds, request.nanoseconds))
+    return [start, start + 1]
+  }
+  const end = placeBehind(client, transport, request.end)
+  return [end - request.size, end]
+}
+
+/** The one that came at this time, -1 if none did: nothing else tells it from others. */
+function datagramAt({ times, claimed }: Track, at: number): number {
+  for (let i = times.length - 1; i >= 0 && times[i]! >= at; i--)
+    if (times[i] === at && !claimed.has(i)) {
+      claimed.add(i)
+      return i
+    }
+  return -1
+}
+
+/** Behind the message that ends before this sequence number; of datagrams, behind the one that came last. */
+function placeBehind(track: Track, transport: 'tcp' | 'udp', seq: number): number {
+  return transport === 'udp' ? track.length : track.length + ((seq - track.next) | 0)
+}
+
+function clamp(place: number, most: number): number {
+  return Math.max(0, Math.min(place, most))
+}
+
+function milliseconds(seconds: number, nanoseconds: number): number {
+  return seconds * 1e3 + nanoseconds / 1e6
+}
