@@ -95,6 +95,11 @@ export class OwnTraffic {
   }
 }
 
+/** This process, and the one that started it to capture for it. */
+export function ownProcesses(): number[] {
+  return process.channel ? [process.pid, process.ppid] : [process.pid]
+}
+
 const MAPS = {
   own_processes: { type: 'hash', keyBytes: 4, valueBytes: 1, entries: 64 },
   /** By cookie. */

@@ -2,7 +2,7 @@
  * bpf(2): maps, programs and links as descriptors. Each method lays out `union bpf_attr` of <linux/bpf.h> for one command;
  * what the kernel refuses becomes a Fault with its name and, for programs, with the last words of the verifier.
  */
-import { closeSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { Fault } from '../../core/fault.ts'
 import { type Assembler, INSTRUCTION_BYTES } from './assembler.ts'
@@ -129,6 +129,12 @@ export class Bpf {
   private run(command: number, { bytes, buffers }: Attributes): number {
     return this.call(command, bytes, buffers)
   }
+}
+
+/** Values of maps per processor are as many as the kernel might have processors: `0-127`. */
+export function possibleProcessors(): number {
+  const text = readFileSync('/sys/devices/system/cpu/possible', 'utf8')
+  return 1 + Math.max(...(text.match(/\d+/g) ?? ['0']).map(Number))
 }
 
 const MAP_CREATE = 0

@@ -3,10 +3,10 @@
  * One socket for all interfaces, or one for each that is named; each may be several that share its packets by flow. What is
  * wanted is decided in the kernel by the program of worker/bpf/packet-filter.ts, which counts what it leaves out.
  */
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall } from '../bpf/bpf.ts'
-import type { ClassicInstruction } from '../bpf/classic.ts'
+import { Bpf, type BpfCall, possibleProcessors } from '../bpf/bpf.ts'
+import { readClassic } from '../bpf/classic.ts'
 import {
   FATES,
   type Fate,
@@ -20,7 +20,7 @@ import { Targets } from '../bpf/selection.ts'
 import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
 import { HARDWARE, type Interface, Interfaces } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
-import { OwnTraffic } from '../own-traffic.ts'
+import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
 export const afPacket: CaptureSource = {
   name: 'af_packet',
@@ -490,17 +490,7 @@ function compile(native: Native, expression: string): { ethernet: LinkFilter; ne
   if (typeof ethernet === 'string')
     throw new Fault('FILTER_WRONG', `libpcap says of the filter: ${ethernet || 'it cannot be compiled'}`)
   const network = native.compileFilter(expression, DLT.raw, SNAP_LENGTH)
-  return { ethernet: instructions(ethernet), network: typeof network === 'string' ? 'none' : instructions(network) }
-}
-
-function instructions(program: Uint8Array): ClassicInstruction[] {
-  const view = new DataView(program.buffer, program.byteOffset, program.byteLength)
-  return Array.from({ length: program.length / 8 }, (_, i) => ({
-    code: view.getUint16(8 * i, true),
-    jt: view.getUint8(8 * i + 2),
-    jf: view.getUint8(8 * i + 3),
-    k: view.getUint32(8 * i + 4, true),
-  }))
+  return { ethernet: readClassic(ethernet), network: typeof network === 'string' ? 'none' : readClassic(network) }
 }
 
 type MapName = keyof typeof PACKET_FILTER_MAPS
@@ -527,17 +517,6 @@ function openNamespace(path: string): number {
   } catch (error) {
     throw new Fault('NAMESPACE_MISSING', `the network namespace ${path} cannot be opened: ${(error as Error).message}`)
   }
-}
-
-/** This process, and the one that started it to capture for it. */
-export function ownProcesses(): number[] {
-  return process.channel ? [process.pid, process.ppid] : [process.pid]
-}
-
-/** Values of maps per processor are as many as the kernel might have processors: `0-127`. */
-export function possibleProcessors(): number {
-  const text = readFileSync('/sys/devices/system/cpu/possible', 'utf8')
-  return 1 + Math.max(...(text.match(/\d+/g) ?? ['0']).map(Number))
 }
 
 function word(value: number): Uint8Array {

@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, openSync, readdirSync } from 'node:fs'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall } from '../bpf/bpf.ts'
+import { Bpf, type BpfCall, possibleProcessors } from '../bpf/bpf.ts'
 import { CGROUP_PACKETS_MAPS, cgroupPackets, FATES, type Fate, MAX_CAPTURED, STATE } from '../bpf/cgroup-packets.ts'
 import { type ClassicInstruction, readClassic } from '../bpf/classic.ts'
 import { Targets } from '../bpf/selection.ts'
@@ -13,8 +13,7 @@ import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSour
 import { Cgroups, cgroupMount } from '../cgroups.ts'
 import { containerOf } from '../container.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
-import { OwnTraffic } from '../own-traffic.ts'
-import { ownProcesses, possibleProcessors } from './af-packet.ts'
+import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
 export const ebpf: CaptureSource = {
   name: 'ebpf',
