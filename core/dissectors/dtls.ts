@@ -28,7 +28,8 @@ import {
   takeClientMessage,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { readClientHello, writeOffered } from './tlsx/hello.ts'
+import { randomOf, readClientHello, writeOffered } from './tlsx/hello.ts'
+import type { HandshakeMessage } from './tlsx/messages.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
 export const dissector: Dissector<Session> = {
@@ -180,8 +181,9 @@ function takeFromClient({ type, epoch, body }: DtlsRecord, ctx: Context<Session>
 /** A hello with the same random number is the same, repeated or with the cookie that the server asked for. */
 function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
   const { state } = ctx
+  const { handshake } = state
+  if (handshake !== null && handshake.key === randomOf(body)) return null
   const { body: offer, problem } = readClientHello(body, 'd')
-  if (state.handshake?.key === offer.random) return null
   const since = state.handshake === null ? (state.since ?? ctx.moment) : ctx.moment
   state.handshake = beginHandshake(offer)
   state.server = beginVoice()
@@ -225,8 +227,8 @@ function takeFromServer({ type, epoch, number, body }: DtlsRecord, ctx: Context<
 // ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Messages that are whole now and whose turn it is. */
-function takeMessages(body: Cursor, voice: Voice): { type: number; body: Cursor }[] {
-  const messages: { type: number; body: Cursor }[] = []
+function takeMessages(body: Cursor, voice: Voice): HandshakeMessage[] {
+  const messages: HandshakeMessage[] = []
   while (body.remaining > 0) {
     const type = body.u8()
     const length = body.u24()
@@ -238,16 +240,26 @@ function takeMessages(body: Cursor, voice: Voice): { type: number; body: Cursor 
     if (type === CLIENT_HELLO || (type === SERVER_HELLO && number > voice.next))
       voice.next = Math.min(number, MAX_AHEAD)
     if (number < voice.next || number >= voice.next + MAX_AHEAD) continue
+    if (number === voice.next && offset === 0 && bytes.length === length && voice.parts.size === 0) {
+      // Whole and in its turn, as most are: no copy.
+      take(messages, voice, type, bytes)
+      continue
+    }
     addPiece(voice, number, type, length, offset, bytes)
     for (let part = voice.parts.get(voice.next); part?.have === part?.length; part = voice.parts.get(voice.next)) {
       if (part === undefined) break
-      voice.parts.delete(voice.next++)
-      if (part.type === SERVER_HELLO) voice.greeted = true
-      const whole = Buffer.concat(part.bytes)
-      messages.push({ type: part.type, body: new Cursor(whole, 0, whole.length, true) })
+      voice.parts.delete(voice.next)
+      take(messages, voice, part.type, Buffer.concat(part.bytes))
     }
   }
   return messages
+}
+
+/** The message whose turn it is. */
+function take(messages: HandshakeMessage[], voice: Voice, type: number, bytes: Uint8Array): void {
+  voice.next++
+  if (type === SERVER_HELLO) voice.greeted = true
+  messages.push({ type, body: new Cursor(bytes, 0, bytes.length, true) })
 }
 
 function addPiece(voice: Voice, number: number, type: number, length: number, offset: number, bytes: Uint8Array): void {

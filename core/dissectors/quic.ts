@@ -28,7 +28,7 @@ import {
   takeAlert,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { type ClientHello, OFFERED, type Offered, readClientHello } from './tlsx/hello.ts'
+import { type ClientHello, OFFERED, type Offered, randomOf, readClientHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
@@ -267,8 +267,9 @@ function missed(attempt: Attempt, ctx: Context<Session>): Message {
 
 /** A hello with the same random number is the second one, after a Retry or a HelloRetryRequest. */
 function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt, ctx: Context<Session>): Message | null {
+  const { handshake } = attempt
+  if (handshake !== null && handshake.key === randomOf(body)) return null
   const { body: offer, problem, transportParameters } = readClientHello(body, 'q')
-  if (attempt.handshake?.key === offer.random) return null
   attempt.handshake = beginHandshake(offer)
   const { out } = ctx
   const start = out.length

@@ -26,7 +26,7 @@ import {
   takeClientMessage,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { type Offered, readClientHello, readSsl2Hello, writeOffered } from './tlsx/hello.ts'
+import { type Offered, randomOf, readClientHello, readSsl2Hello, writeOffered } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
 
 export type { Certificate } from './tlsx/certificates.ts'
@@ -175,8 +175,9 @@ function readClient(at: Cursor, ctx: Context<Session>): Message | null {
 
 /** A second hello with the same random number is the answer to a HelloRetryRequest: null. */
 function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
+  const { handshake } = ctx.state
+  if (handshake !== null && handshake.key === randomOf(body)) return null
   const { body: offer, problem } = readClientHello(body, 't')
-  if (ctx.state.handshake?.key === offer.random) return null
   return request(offer, problem, ctx)
 }
 

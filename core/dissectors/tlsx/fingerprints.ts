@@ -13,9 +13,12 @@ export class Listing {
   readonly dashed: string
   /** `1301`, `1302` */
   readonly hexes: readonly string[]
+  /** No other list of its kind has it. */
+  readonly number: number
 
-  constructor(codes: readonly number[]) {
+  constructor(codes: readonly number[], number: number) {
     this.codes = codes
+    this.number = number
     const plain = codes.filter(code => !isGrease(code))
     this.dashed = plain.join('-')
     this.hexes = plain.map(code => code.toString(16).padStart(4, '0'))
@@ -40,34 +43,49 @@ export interface Offer {
 /** How the hello travelled, in JA4's letters: TCP, QUIC, DTLS. */
 export type Carrier = 't' | 'q' | 'd'
 
-/** version,suites,extensions,groups,point formats: decimal, with dashes, without GREASE. */
-export function ja3Text({ legacyVersion, suites, extensions, groups, pointFormats }: Offer): string {
-  return `${legacyVersion},${suites.dashed},${extensions.dashed},${groups.dashed},${pointFormats.join('-')}`
-}
-
 /** version,suite,extensions */
 export function ja3sText(version: number, suite: number, extensions: readonly number[]): string {
   return `${version},${suite},${extensions.filter(code => !isGrease(code)).join('-')}`
 }
 
+/** What is the same for all who offer the same lists. */
+interface Prints {
+  ja3: string
+  ja3Text: string
+  /** `8daaf6152771_e5627efa2ab1` */
+  digests: string
+}
+
 /** Browsers shuffle their extensions: then each hello is new. */
 const MAX_REMEMBERED = 2000
+const remembered = new Memo<Prints>(MAX_REMEMBERED)
 const hashes = new Memo<string>(MAX_REMEMBERED)
-const digests = new Memo<string>(MAX_REMEMBERED)
 
 export function md5(text: string): string {
   return hashes.get(text, () => hash('md5', text))
 }
 
-/** `t13d1516h2_8daaf6152771_e5627efa2ab1` */
-export function ja4(offer: Offer, carrier: Carrier): string {
-  const { legacyVersion, supportedVersions, suites, extensions, signatures, protocol } = offer
+/** JA4 looks like `t13d1516h2_8daaf6152771_e5627efa2ab1`. */
+export function fingerprintsOf(offer: Offer, carrier: Carrier): { ja3: string; ja3Text: string; ja4: string } {
+  const { legacyVersion, supportedVersions, suites, extensions, groups, pointFormats, signatures, protocol } = offer
+  const lists = `${suites.number}_${extensions.number}_${groups.number}_${signatures.number}`
+  const points = pointFormats.length === 1 ? pointFormats[0] : pointFormats.join('-')
+  const { ja3, ja3Text, digests } = remembered.get(`${legacyVersion}_${lists}_${points}`, () => printsOf(offer))
   const version = JA4_VERSIONS.get(highest(supportedVersions) ?? legacyVersion) ?? '00'
   const destination = extensions.codes.includes(SERVER_NAME) ? 'd' : 'i'
   const counts = twoDigits(suites.hexes.length) + twoDigits(extensions.hexes.length)
-  const offered = digests.get(suites.dashed, () => digest([...suites.hexes].sort().join(',')))
-  const extended = digests.get(`${extensions.dashed}_${signatures.dashed}`, () => extensionDigest(offer))
-  return `${carrier}${version}${destination}${counts}${ends(protocol)}_${offered}_${extended}`
+  return { ja3, ja3Text, ja4: `${carrier}${version}${destination}${counts}${ends(protocol)}_${digests}` }
+}
+
+function printsOf(offer: Offer): Prints {
+  const ja3Text = ja3TextOf(offer)
+  const offered = digest([...offer.suites.hexes].sort().join(','))
+  return { ja3: hash('md5', ja3Text), ja3Text, digests: `${offered}_${extensionDigest(offer)}` }
+}
+
+/** version,suites,extensions,groups,point formats: decimal, with dashes, without GREASE. */
+function ja3TextOf({ legacyVersion, suites, extensions, groups, pointFormats }: Offer): string {
+  return `${legacyVersion},${suites.dashed},${extensions.dashed},${groups.dashed},${pointFormats.join('-')}`
 }
 
 function extensionDigest({ extensions, signatures }: Offer): string {

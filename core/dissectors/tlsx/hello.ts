@@ -24,7 +24,7 @@ import {
   signatureName,
   versionName,
 } from './codes.ts'
-import { type Carrier, highest, ja3sText, ja3Text, ja4, Listing, md5, type Offer } from './fingerprints.ts'
+import { type Carrier, fingerprintsOf, highest, ja3sText, Listing, type Offer } from './fingerprints.ts'
 import { Memo } from './memo.ts'
 
 /** What the client offers. Lists are in its order, with `GREASE` where it sent such a value. */
@@ -124,6 +124,15 @@ export interface Hello {
 const MAX_LISTED = 256
 const MAX_SESSION_ID = 32
 
+/** The random number of a ClientHello, which the cursor stays in front of: a second hello repeats that of the first. */
+export function randomOf(at: Cursor): string {
+  const { position } = at
+  at.skip(2)
+  const random = hex(at.view(32))
+  at.position = position
+  return random
+}
+
 export function readClientHello(at: Cursor, carrier: Carrier): Hello {
   const legacyVersion = at.u16()
   const random = hex(at.view(32))
@@ -154,7 +163,7 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello {
   const extensions = EXTENSIONS.of(types)
   const offer: Offer = { legacyVersion, suites, extensions, ...found }
   const version = highest(found.supportedVersions) ?? legacyVersion
-  const text = ja3Text(offer)
+  const { ja3, ja3Text, ja4 } = fingerprintsOf(offer, carrier)
   return {
     problem,
     transportParameters: found.transportParameters,
@@ -179,9 +188,9 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello {
       ech: found.ech,
       ocsp: found.ocsp,
       certificateCompression: named(found.certificateCompressions, certificateCompressionName),
-      ja3: md5(text),
-      ja3Text: text,
-      ja4: ja4(offer, carrier),
+      ja3,
+      ja3Text,
+      ja4,
       warnings: warnings(isDeprecated(version), suites.codes.some(isWeakSuite)),
     },
   }
@@ -208,7 +217,7 @@ export function readSsl2Hello(at: Cursor): Hello {
       sessionId,
       sni: null,
       alpn: [],
-      cipherSuites: new Named(suites, ssl2KindName),
+      cipherSuites: new Named(suites, ssl2KindName, 0),
       compressionMethods: [],
       extensions: EXTENSIONS.none,
       groups: GROUPS.none,
@@ -453,8 +462,8 @@ export class Named extends Listing {
   readonly names: readonly string[]
   /** As JSON; names need no escape. */
   readonly text: Uint8Array
-  constructor(codes: readonly number[], name: (code: number) => string) {
-    super(codes)
+  constructor(codes: readonly number[], name: (code: number) => string, number: number) {
+    super(codes, number)
     this.names = named(codes, name)
     this.text = constant(codes.length === 0 ? '[]' : `["${this.names.join('","')}"]`)
   }
@@ -468,10 +477,11 @@ class Lists {
   readonly none: Named
   private readonly remembered = new Memo<Named>(MAX_REMEMBERED)
   private readonly name: (code: number) => string
+  private made = 0
 
   constructor(name: (code: number) => string) {
     this.name = name
-    this.none = new Named([], name)
+    this.none = this.make([])
   }
 
   /** Of `length` bytes at the cursor, two for each number. */
@@ -479,13 +489,17 @@ class Lists {
     const { position } = at
     return this.remembered.get(at.latin1(length), () => {
       at.position = position
-      return new Named(readNumbers(at.within(length), 2), this.name)
+      return this.make(readNumbers(at.within(length), 2))
     })
   }
 
   of(codes: readonly number[]): Named {
-    if (codes.length > MAX_LISTED) return new Named(codes, this.name)
-    return this.remembered.get(String.fromCharCode(...codes), () => new Named(codes, this.name))
+    if (codes.length > MAX_LISTED) return this.make(codes)
+    return this.remembered.get(String.fromCharCode(...codes), () => this.make(codes))
+  }
+
+  private make(codes: readonly number[]): Named {
+    return new Named(codes, this.name, this.made++)
   }
 }
 
