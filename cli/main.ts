@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   tap: async () => (await import('./tap.ts')).addTap,
   new: async () => (await import('./new.ts')).addNew,
   replay: async () => (await import('./replay.ts')).addReplay,
+  pcapdump: async () => (await import('./pcapdump.ts')).addPcapdump,
   spool: async () => (await import('./spool.ts')).addSpool,
   doctor: async () => (await import('./doctor.ts')).addDoctor,
   demo: async () => (await import('./demo.ts')).addDemo,

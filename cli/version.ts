@@ -7,7 +7,10 @@ export function addVersion(program: Command): void {
     .command('version')
     .description('print the version')
     .action(async () => {
-      const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
-      console.log(`hookline ${version} (Node ${process.versions.node})`)
+      console.log(`hookline ${await version()} (Node ${process.versions.node})`)
     })
+}
+
+export async function version(): Promise<string> {
+  return JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')).version
 }

@@ -1,0 +1,160 @@
+/** `hookline pcapdump`: packets of a window of time out of one or several rings, as one file. */
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+import { Fault } from '../core/fault.ts'
+import { type Exported, exportPackets, PLAIN, type Write } from '../worker/export.ts'
+import { RingWindow } from '../worker/ring-window.ts'
+import { writeWholeFile } from '../worker/whole-file.ts'
+import { EXIT } from './exit.ts'
+import { Interruption } from './interruption.ts'
+import { duration, moment, written } from './moment.ts'
+import { ReaderGone, writeAll } from './output.ts'
+import { stateFolder } from './state.ts'
+import { counted, grouped, printable, sized } from './terminal.ts'
+import { version } from './version.ts'
+
+interface Options {
+  time?: bigint
+  from?: bigint
+  to?: bigint
+  dest: string
+  filter?: string
+  format?: Format
+  ring: string[]
+}
+
+type Format = 'pcap' | 'pcapng'
+
+export function addPcapdump(program: Command): void {
+  program
+    .command('pcapdump')
+    .description('write the packets of a window of time out of the ring into one file')
+    .option('--time <duration>', 'the last so much: 90s, 5m, 1h30m', duration)
+    .option('--from <time>', 'RFC 3339, seconds since 1970, or "5m ago" (default: the oldest packet)', atTime)
+    .option('--to <time>', 'up to before this (default: the newest packet)', atTime)
+    .option('--dest <path>', 'a file, a folder for one named by its time, or - for standard output', '.')
+    .option('--filter <expression>', 'only these packets, as pcap-filter(7) says: "host 10.0.0.7 and port 80"')
+    .option('--format <format>', 'pcapng or pcap (default: as the file is named, else pcapng)', formatNamed)
+    .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
+    .addHelpText(
+      'after',
+      `
+Several rings are merged in order of time. A ring may be read while it is written.
+
+Examples:
+  $ hookline pcapdump --time 5m
+  $ hookline pcapdump --from 2026-11-21T16:30:00Z --to 2026-11-21T16:31:00Z --dest incident.pcapng
+  $ hookline pcapdump --time 1h --filter 'tcp port 5432' --dest - | tshark -r -`,
+    )
+    .action(async (options: Options) => {
+      process.exitCode = await dump(options)
+    })
+}
+
+async function dump(options: Options): Promise<number> {
+  const span = spanOf(options)
+  const path = options.dest === '-' ? null : pathOf(options)
+  const format = options.format ?? (path?.endsWith('.pcap') ? 'pcap' : 'pcapng')
+  const interruption = new Interruption()
+  const control = new AbortController()
+  void interruption.requested.then(() => control.abort())
+  try {
+    const rings = ringsOf(options)
+    const window = new RingWindow(
+      rings,
+      { ...span, filter: options.filter ?? null },
+      `pcapdump, process ${process.pid}`,
+    )
+    try {
+      const names = format === 'pcapng' ? await window.names() : []
+      const title = `Hookline ${await version()}`
+      const settings = { ...PLAIN, format, title, names, signal: control.signal }
+      const save = (write: Write) => exportPackets(window.inputs, settings, write)
+      const done = path === null ? await save(toStandardOutput) : await writeWholeFile(path, save)
+      process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
+      for (const remark of await remarksOn(done, window, span.from)) process.stderr.write(`${remark}\n`)
+    } finally {
+      window.close()
+    }
+    if (interruption.code !== null) process.stderr.write('interrupted: what is written ends early\n')
+    return interruption.code ?? EXIT.ok
+  } catch (error) {
+    // `| head` has seen enough.
+    if (error instanceof ReaderGone) return EXIT.ok
+    throw error
+  } finally {
+    interruption.release()
+  }
+}
+
+function toStandardOutput(chunk: Uint8Array): void {
+  writeAll(1, chunk, 0, chunk.length)
+}
+
+/** ns since 1970. */
+export function spanOf(options: { time?: bigint; from?: bigint; to?: bigint }): {
+  from: bigint | null
+  to: bigint | null
+} {
+  const { time, from = null, to = null } = options
+  if (time !== undefined && from !== null)
+    throw new Fault('OPTIONS_CONFLICT', '--time and --from both say where to begin: give one of them')
+  if (from !== null && to !== null && from >= to)
+    throw new Fault('WINDOW_EMPTY', `--from ${written(from)} is not before --to ${written(to)}`)
+  if (time === undefined) return { from, to }
+  return { from: (to ?? atTime('now')) - time, to }
+}
+
+export function ringsOf({ ring }: { ring: readonly string[] }): readonly string[] {
+  return ring.length > 0 ? ring : [stateFolder('ring')]
+}
+
+function pathOf({ dest, format = 'pcapng', to }: Options): string {
+  const isFolder = dest.endsWith('/') || (existsSync(dest) && statSync(dest).isDirectory())
+  return isFolder ? join(dest, `hookline-${stampOf(to)}.${format}`) : dest
+}
+
+/** 20261121T163000Z */
+export function stampOf(time: bigint | undefined): string {
+  return `${written(time ?? atTime('now'))
+    .slice(0, 19)
+    .replace(/[-:]/g, '')}Z`
+}
+
+export function toldOf({ packets, bytes, first, last }: Exported): string {
+  const when = first === null || last === null ? '' : `, ${written(first)} to ${written(last)}`
+  return `${counted(packets, 'packet')}, ${sized(bytes)}${when}`
+}
+
+/** What is not in the file, though it may have been asked for. */
+export async function remarksOn(done: Exported, window: RingWindow, from: bigint | null): Promise<string[]> {
+  const remarks: string[] = []
+  for (const [i, first] of (await window.beginnings()).entries()) {
+    const ring = printable(window.workers[i]!)
+    if (first === null) remarks.push(`ring ${ring} is empty`)
+    else if (from !== null && first > from)
+      remarks.push(`ring ${ring} begins at ${written(first)}: there is nothing older`)
+  }
+  for (const { name, worker, dropped } of done.interfaces)
+    if (dropped !== null && dropped > 0)
+      remarks.push(
+        `${printable(worker === null ? name : `${worker}: ${name}`)} lost ${counted(dropped, 'packet')} while these were captured`,
+      )
+  if (done.missed > 0) remarks.push(`${counted(done.missed, 'packet')} left the ring before they were read`)
+  if (done.damaged > 0) remarks.push(`${grouped(done.damaged)} bytes of the ring are damaged and could not be read`)
+  return remarks
+}
+
+export function atTime(text: string): bigint {
+  return moment(text, Date.now())
+}
+
+export function collect(path: string, all: string[]): string[] {
+  return [...all, path]
+}
+
+function formatNamed(text: string): Format {
+  if (text !== 'pcap' && text !== 'pcapng') throw new InvalidArgumentError('Expected pcap or pcapng.')
+  return text
+}

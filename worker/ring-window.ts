@@ -1,0 +1,131 @@
+/** A window of time in one or several rings, held by pins while it is read. */
+import { basename, resolve } from 'node:path'
+import { Fault } from '../core/fault.ts'
+import type { Packet } from '../core/packet.ts'
+import { PacketFilter } from './bpf/expression.ts'
+import { narrow } from './bpf/narrowing.ts'
+import { type AddressName, DNS_FLOWS, DnsNames } from './dns-names.ts'
+import type { ExportInput } from './export.ts'
+import { type HeldPin, setPin } from './pins.ts'
+import { openReader, type Reader } from './reader.ts'
+import { listSegments } from './segment.ts'
+
+export interface Window {
+  /** ns since 1970, inclusive; null: from the oldest packet on. */
+  from: bigint | null
+  /** ns since 1970, exclusive; null: up to the newest packet. */
+  to: bigint | null
+  /** pcap-filter(7); null: all packets. */
+  filter: string | null
+}
+
+/** How long segments stay held when whoever holds them has died. ms. */
+const PIN_MS = 60_000
+
+export class RingWindow {
+  /** One for each ring, in their order. */
+  readonly inputs: readonly ExportInput[]
+  /** Names of workers, after the rings' folders; no two are the same. */
+  readonly workers: readonly string[]
+  private readonly directories: readonly string[]
+  private readonly window: Window
+  private readonly readers: Reader[] = []
+  private readonly pins: HeldPin[] = []
+  private readonly renewal: NodeJS.Timeout
+
+  /** `holder` says to people who holds the rings' segments. Throws a Fault when one of them is no ring. */
+  constructor(rings: readonly string[], window: Window, holder: string) {
+    this.window = window
+    this.directories = rings.map(ring => resolve(ring))
+    this.workers = unlike(this.directories.map(directory => basename(directory)))
+    const filter = window.filter === null ? null : new PacketFilter(window.filter)
+    const flows = window.filter === null ? null : narrow(window.filter)
+    for (const directory of this.directories) checkRing(directory)
+    try {
+      for (const directory of this.directories) {
+        this.pin(directory, holder)
+        this.readers.push(openReader(directory, { from: window.from, to: window.to, filter: flows }))
+      }
+    } catch (error) {
+      this.close()
+      throw error
+    }
+    this.renewal = setInterval(() => this.renew(), PIN_MS / 3)
+    const wants = filter === null ? null : (packet: Packet) => filter.wants(packet)
+    const several = rings.length > 1
+    this.inputs = this.readers.map((reader, i) => ({ reader, wants, worker: several ? this.workers[i]! : null }))
+  }
+
+  /** Names that DNS gave to addresses within the window, whatever the filter leaves of it. */
+  async names(): Promise<AddressName[]> {
+    const { from, to } = this.window
+    const found = new DnsNames()
+    for (const directory of this.directories) {
+      const reader = openReader(directory, { from, to, filter: DNS_FLOWS })
+      while (await reader.load()) for (let p = reader.next(); p !== null; p = reader.next()) found.packet(p)
+      reader.close()
+    }
+    return found.names()
+  }
+
+  /** For each ring, when its oldest packet was captured, ns since 1970; null: it holds none. */
+  async beginnings(): Promise<(bigint | null)[]> {
+    return Promise.all(this.directories.map(firstOf))
+  }
+
+  close(): void {
+    clearInterval(this.renewal)
+    for (const reader of this.readers) reader.close()
+    for (const pin of this.pins) pin.release()
+  }
+
+  private pin(directory: string, holder: string): void {
+    const now = Date.now()
+    const { from, to } = this.window
+    try {
+      this.pins.push(setPin(directory, { holder, from, to, created: now, expires: now + PIN_MS }))
+    } catch {
+      // Of a ring that we may only read. If it drops something, the reader knows.
+    }
+  }
+
+  private renew(): void {
+    for (const pin of this.pins) pin.renew(Date.now() + PIN_MS)
+  }
+}
+
+function checkRing(directory: string): void {
+  let segments = 0
+  try {
+    segments = listSegments(directory).length
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const found = code === 'ENOENT' ? 'nothing' : code === 'ENOTDIR' ? 'a file' : message
+    throw new Fault('RING_MISSING', `expected the folder of a ring at ${directory}, found ${found}`)
+  }
+  if (segments === 0) throw new Fault('RING_MISSING', `expected a ring, found none of its segments in ${directory}`)
+}
+
+async function firstOf(directory: string): Promise<bigint | null> {
+  const reader = openReader(directory, {})
+  try {
+    while (await reader.load()) {
+      const packet = reader.next()
+      if (packet !== null) return BigInt(packet.seconds) * 1_000_000_000n + BigInt(packet.nanoseconds)
+    }
+    return null
+  } finally {
+    reader.close()
+  }
+}
+
+/** `node-a`, `node-a-2`. */
+function unlike(names: readonly string[]): string[] {
+  const found: string[] = []
+  for (const name of names) {
+    let one = name
+    for (let n = 2; found.includes(one); n++) one = `${name}-${n}`
+    found.push(one)
+  }
+  return found
+}
