@@ -39,6 +39,21 @@ describe('memcached', () => {
         assert.doesNotMatch(JSON.stringify(items), /made-up/)
       })
 
+    for (const name of ['meta', 'pipelined', 'large'])
+      it(`every byte of both sides, as far as it is written down: ${name}`, () => {
+        const items = read(name)
+        const sent = items.map(({ request }) => (request === null ? '' : asSent(request))).join('')
+        const heard = items.map(({ response, event }) => asHeard(response ?? event)).join('')
+        let [sentSoFar, heardSoFar] = [0, 0]
+        for (const one of truth(name)) {
+          assert.equal(sent.slice(sentSoFar, sentSoFar + one.sent.length), one.sent)
+          assert.equal(heard.slice(heardSoFar, heardSoFar + one.heard.length), one.heard)
+          // Long ones are written down in part.
+          sentSoFar = one.sent.endsWith('\n') ? sentSoFar + one.sent.length : asSent(items[0]!.request!).length
+          heardSoFar += one.heard.length
+        }
+      })
+
     it('frames', () => {
       const items = read('binary')
       for (const { opaque, answer } of truth('binary').filter((one: Json) => one.answer !== undefined)) {
@@ -138,6 +153,26 @@ describe('memcached', () => {
 
 function read(name: string): Item[] {
   return readItems(readPackets(new URL(`${name}.pcap`, FIXTURES)), only(dissector))
+}
+
+/** The command as it was sent, made of its item. */
+function asSent({ command, key, keys, flags, exptime, value, valueSize, metaFlags = [] }: Json): string {
+  const words = command.startsWith('m')
+    ? [key, valueSize, ...metaFlags]
+    : command === 'get'
+      ? keys
+      : [key, flags, exptime, valueSize]
+  const line = [command, ...words.filter((word: unknown) => word !== undefined && word !== null)].join(' ')
+  return `${line}\r\n${value === undefined ? '' : `${value}\r\n`}`
+}
+
+function asHeard(told: Json | null): string {
+  if (told === null) return ''
+  const { code, status, values, valueSize, value, key, metaFlags = [], details = [] } = told
+  if (values !== undefined)
+    return `${values.map((v: Json) => `VALUE ${v.key} ${v.flags} ${v.valueSize}\r\n${v.value}\r\n`).join('')}END\r\n`
+  const words = [code ?? status, valueSize, key, ...metaFlags, ...details]
+  return `${words.filter(word => word !== undefined).join(' ')}\r\n${value === undefined ? '' : `${value}\r\n`}`
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: truth files have as many shapes as captures.
