@@ -207,6 +207,111 @@ describe('mysql', () => {
     })
   })
 
+  describe('after a loss', () => {
+    const answer = (row: string) =>
+      `${packet(1, '\x01')}${packet(2, COLUMN)}${packet(3, row)}${packet(4, '\xfe\0\0\x02\0\0\0')}`
+    const texts = answer('\x01a')
+    const rows = answer('\0\0\x01a')
+    const prepared = `${packet(1, '\0\x07\0\0\0\x01\0\x01\0\0\0\0')}${packet(2, COLUMN)}${packet(3, COLUMN)}`
+    const execute = '\x17\x07\0\0\0\0\x01\0\0\0\0\x01\x08\0\x2a\0\0\0\0\0\0\0'
+    const typeless = '\x17\x07\0\0\0\0\x01\0\0\0\0\0\x2a\0\0\0\0\0\0\0'
+
+    /** What is asked and told, and of which of both the packet is lost; what each request is known to be, since then. */
+    function tellsWithout(parts: [asked: string, told: string, lost?: 'asked' | 'told'][]): unknown[][] {
+      const dialogue = new Dialogue().open()
+      login(dialogue, DEPRECATE_EOF)
+      for (const [asked, told, lost] of [
+        ['\x02shop', OK],
+        ['\x16select ?', prepared],
+        [execute, rows],
+        ...parts,
+      ] as typeof parts) {
+        // A silence, behind which nothing is under way.
+        dialogue.wait(2000).ask(latin(packet(0, asked)))
+        if (lost === 'asked') dialogue.packets.pop()
+        if (told !== '') dialogue.tell(latin(told))
+        if (lost === 'told') dialogue.packets.pop()
+      }
+      const { items } = dissect(dialogue.packets, protocols, KEEP)
+      return items.slice(4).flatMap(({ request }) => {
+        if (request === null) return []
+        const { user, database, query, parameters } = request
+        return [[user, database, query, parameters]]
+      })
+    }
+
+    const known = ['bob', 'shop', 'select ?', [42]]
+    const unknown = [undefined, undefined, undefined, undefined]
+
+    it('of what the server said, the connection is known as before', () => {
+      assert.deepEqual(
+        tellsWithout([
+          [execute, rows, 'told'],
+          [typeless, rows],
+        ]),
+        [known, known],
+      )
+    })
+
+    it('of the answer to what changes the database, that is not known', () => {
+      assert.deepEqual(
+        tellsWithout([
+          ['\x02other', OK, 'told'],
+          [execute, rows],
+        ])[1],
+        ['bob', undefined, 'select ?', [42]],
+      )
+    })
+
+    it('of what the client said, it is known when an answer shows that nothing has changed', () => {
+      assert.deepEqual(
+        tellsWithout([
+          [execute, rows, 'asked'],
+          [execute, rows],
+          [execute, rows],
+        ]),
+        [unknown, known],
+      )
+    })
+
+    it('of what the client said, nothing is known if it may have changed', () => {
+      assert.deepEqual(
+        tellsWithout([
+          ['\x02other', OK, 'asked'],
+          [execute, rows],
+          [execute, rows],
+        ]),
+        [unknown, unknown],
+      )
+    })
+
+    it('of what the client said, parameters are not told that may have been sent ahead, or with other types', () => {
+      const ahead = '\x18\x07\0\0\0\0\0long'
+      const lacks = '\x17\x07\0\0\0\0\x01\0\0\0\0\x01\xfd\0'
+      const some = ['bob', 'shop', 'select ?', undefined]
+      assert.deepEqual(
+        tellsWithout([
+          [ahead, '', 'asked'],
+          ['\x03select 1', texts],
+          ['\x03select 1', texts],
+          [lacks, rows],
+          [execute, rows],
+        ]).slice(2),
+        [some, known],
+      )
+      assert.deepEqual(
+        tellsWithout([
+          [execute, rows, 'asked'],
+          ['\x03select 1', texts],
+          ['\x03select 1', texts],
+          [typeless, rows],
+          [execute, rows],
+        ]).slice(2),
+        [some, known],
+      )
+    })
+  })
+
   describe('a message of more than 16 MB', () => {
     it('goes on in the next packet', () => {
       const size = 0xffffff + 100

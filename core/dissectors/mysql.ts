@@ -19,7 +19,7 @@ import { Intake } from './mysql/intake.ts'
 import { probe } from './mysql/probe.ts'
 import { Reply, type ResponseBody, readServerError } from './mysql/reply.ts'
 import { Request, type RequestBody } from './mysql/request.ts'
-import { type Asked, openSession, type Session } from './mysql/session.ts'
+import { type Asked, loseSome, openSession, type Session } from './mysql/session.ts'
 
 export type { RequestBody, ResponseBody }
 
@@ -35,6 +35,7 @@ export const dissector: Dissector<Session> = {
   priority: 21,
   probe,
   open: openSession,
+  lost: loseSome,
   read,
   bridge: (length, progress) => (progress as Request | Reply | Lone).intake.bridge(length),
   summarize,
@@ -96,6 +97,8 @@ function readLone(at: Cursor, ctx: Context<Session>, lone: Lone): Message | null
   const body = intake.cursor()
   if (body.remaining === 0) return null
   const first = body.peek()
+  // The answer to what was lost, which may have changed anything.
+  if (intake.sequence === 1) state.doubt = null
   if (first === ERROR && (intake.sequence === 0 || state.streaming))
     return { kind: 'event', body: { type: 'Error', ...readServerError(body) } }
   // A replica that asked before the capture began waits for no other answer.

@@ -216,6 +216,81 @@ describe('postgresql', () => {
       )
     })
 
+    describe('that has a name is known after a loss', () => {
+      const prepare = (name: string, query: string) => message('P', `${name}\0${query}\0\0\0`)
+      const run = (name: string) => message('B', `\0${name}\0\0\0\0\0\0\0`) + message('E', '\0\0\0\0\0') + message('S')
+      const done = `${message('2')}${message('C', 'SELECT 1\0')}${READY}`
+      const login = `${u32(27)}\0\x03\0\0user\0bob\0options\0\0\0`
+
+      /** What is asked and told, and of which of both the packet is lost. */
+      function readWithout(parts: [asked: string, told: string, lost?: 'asked' | 'told'][]): Item[] {
+        const dialogue = new Dialogue().open()
+        for (const [asked, told, lost] of parts) {
+          dialogue.ask(latin(asked))
+          if (lost === 'asked') dialogue.packets.pop()
+          dialogue.tell(latin(told))
+          if (lost === 'told') dialogue.packets.pop()
+        }
+        return dissect(dialogue.packets, protocols, KEEP).items
+      }
+
+      function queriesOf(items: Item[]): (string | undefined)[] {
+        return items.flatMap(({ request }) => (request?.command === 'Execute' ? [request.query] : []))
+      }
+
+      const first: [string, string] = [prepare('a', 'select 1') + run('a'), message('1') + done]
+
+      it('of what the server said, with user and database', () => {
+        const items = readWithout([
+          [login, `${message('R', u32(0))}${READY}`],
+          first,
+          [run('a'), done, 'told'],
+          [run('a'), done],
+        ])
+        assert.deepEqual(queriesOf(items), ['select 1', 'select 1', 'select 1'])
+        assert.deepEqual(
+          items.map(({ request }) => [request!.user, request!.database]),
+          Array(4).fill(['bob', 'bob']),
+        )
+      })
+
+      it('of what the client said, when an answer shows that nothing was prepared meanwhile', () => {
+        const items = readWithout([first, [run('a'), done, 'asked'], [run('a'), done], [run('a'), done]])
+        assert.deepEqual(queriesOf(items), ['select 1', undefined, 'select 1'])
+      })
+
+      it('of what the client said, but not when something was', () => {
+        const again = message('C', 'Sa\0') + prepare('a', 'select 2') + run('a')
+        const items = readWithout([
+          first,
+          [again, message('3') + message('1') + done, 'asked'],
+          [run('a'), done],
+          [run('a'), done],
+          [again, message('3') + message('1') + done],
+          [run('a'), done],
+        ])
+        assert.deepEqual(queriesOf(items), ['select 1', undefined, undefined, 'select 2', 'select 2'])
+      })
+
+      it('unless the answer that confirms it is lost, too', () => {
+        const items = readWithout([
+          [prepare('a', 'select 1') + run('a'), message('1') + done, 'told'],
+          [run('a'), done],
+        ])
+        assert.deepEqual(queriesOf(items), ['select 1', undefined])
+      })
+
+      it('until the name is given another', () => {
+        const items = readWithout([
+          first,
+          [message('Q', 'deallocate a\0'), `${message('C', 'DEALLOCATE\0')}${READY}`, 'told'],
+          [prepare('a', 'select 2') + run('a'), message('1') + done],
+          [run('a'), done],
+        ])
+        assert.deepEqual(queriesOf(items), ['select 1', 'select 2', 'select 2'])
+      })
+    })
+
     it('is not remembered without limit', () => {
       const state = openSession()
       for (let i = 0; i < 3000; i++) {

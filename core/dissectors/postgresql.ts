@@ -16,7 +16,7 @@ import { CLIENT_TYPES, Exchange, plain, type RequestBody, text } from './postgre
 import { Intake } from './postgresql/intake.ts'
 import { CANCEL, GSS, MAX_STARTUP, probe, SSL, VERSIONS } from './postgresql/probe.ts'
 import { notification, Reply, type ResponseBody, readError, SERVER_TYPES } from './postgresql/reply.ts'
-import { type Asked, openSession, type Session } from './postgresql/session.ts'
+import { type Asked, loseSome, openSession, type Session } from './postgresql/session.ts'
 
 export type { RequestBody, ResponseBody }
 
@@ -32,6 +32,7 @@ export const dissector: Dissector<Session> = {
   priority: 20,
   probe,
   open: openSession,
+  lost: loseSome,
   read: (at, ctx) => (ctx.from === 'client' ? readClient(at, ctx) : readServer(at, ctx)),
   end,
   bridge: (length, progress) => (progress as Exchange | Reply | Lone).intake.bridge(length),

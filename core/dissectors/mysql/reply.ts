@@ -14,7 +14,16 @@ import { binlogEvent } from './binlog.ts'
 import { COMPRESS, CURSOR_EXISTS, IN_TRANSACTION, MORE_RESULTS, SESSION_CHANGED, ZSTD } from './commands.ts'
 import { FULL, Intake, lenenc, lenencNumber, lenencText, u24le } from './intake.ts'
 import { textToNul } from './request.ts'
-import { type Asked, describe, forgetAll, MAX_REMEMBERED, remember, type Session, type Statement } from './session.ts'
+import {
+  type Asked,
+  describe,
+  forgetAll,
+  MAX_REMEMBERED,
+  remember,
+  type Session,
+  type Statement,
+  trust,
+} from './session.ts'
 import { binaryOf, type Column, type Room, textOf, typeOf } from './values.ts'
 
 /** What one statement gave. */
@@ -501,7 +510,9 @@ export class Reply {
   /** What the answer means for those that follow. */
   private conclude(session: Session, isStream: boolean): void {
     const { asked, error, details } = this
-    if (asked === null || error !== null) return
+    if (asked === null) return
+    trust(session, asked)
+    if (error !== null) return
     if (isStream) session.streaming = true
     session.eof ??= this.sawEof
     const database = this.schema ?? asked.database

@@ -98,7 +98,7 @@ function command(intake: Intake, at: Cursor, ctx: Context<Session>): Message | n
   if (code === SEMISYNC && state.streaming) return null
   const known = COMMANDS.get(code)
   if (known === undefined) at.fail(`a command, found ${code}`)
-  const asked = plain(known, intake.lastSequence)
+  const asked = plain(known, intake.lastSequence, state)
   const details = ARGUMENTS[code]?.(at, asked, intake, ctx) ?? {}
   const body: RequestBody = { command: known.name, ...details }
   if (state.database !== null && body.database === undefined) body.database = state.database
@@ -109,7 +109,7 @@ function command(intake: Intake, at: Cursor, ctx: Context<Session>): Message | n
   return message
 }
 
-function plain(known: Command, sequence: number): Asked {
+function plain(known: Command, sequence: number, { doubt }: Session): Asked {
   return {
     answer: known.answer,
     sequence,
@@ -121,6 +121,7 @@ function plain(known: Command, sequence: number): Asked {
     user: null,
     capabilities: 0,
     infile: null,
+    doubt,
   }
 }
 
@@ -171,7 +172,8 @@ const ARGUMENTS: { readonly [code: number]: Arguments | undefined } = {
     const statementId = at.u32le()
     const parameter = at.u16le()
     const known = state.statements.get(statementId)
-    if (known !== undefined && parameter < known.parameters)
+    doubted(state, statementId, null)
+    if (known !== undefined && known.long !== null && parameter < known.parameters)
       known.long.set(parameter, (known.long.get(parameter) ?? 0) + intake.length - 7)
     return { statementId, ...query(known), parameter, dataSize: intake.length - 7 }
   },
@@ -184,7 +186,8 @@ const ARGUMENTS: { readonly [code: number]: Arguments | undefined } = {
   26: (at, _asked, _intake, { state }) => {
     const statementId = at.u32le()
     const known = state.statements.get(statementId)
-    known?.long.clear()
+    if (known !== undefined) known.long = new Map()
+    doubted(state, statementId, new Map())
     return { statementId, ...query(known) }
   },
   27: at => ({ option: at.u16le() }),
@@ -232,17 +235,24 @@ function execute(at: Cursor, asked: Asked, intake: Intake, ctx: Context<Session>
   const details: Json = { statementId, ...query(known) }
   asked.newest = statementId === NEWEST
   if (asked.newest && state.prepared !== null) details.query = state.prepared
+  doubted(state, statementId, new Map())
   if (known === null) return details
   const isCounted = (flags & PARAMETERS_COUNTED) !== 0
   const count = isCounted ? lenenc(at) : known.parameters
   if (count < known.parameters) at.fail(`${known.parameters} parameters`)
   const parameters = count === 0 ? [] : boundValues(at, count, known, intake, ctx, isCounted)
-  known.long.clear()
+  known.long = new Map()
   if (parameters !== null && ctx.keep > 0) {
     details.parameters = parameters.slice(0, known.parameters).map(({ value }) => value)
     if (parameters.length > known.parameters) details.attributes = named(parameters.slice(known.parameters))
   }
   return details
+}
+
+/** What was sent ahead for a statement that is not known for certain. */
+function doubted({ doubt }: Session, id: number, long: Statement['long']): void {
+  const statement = doubt?.statements.get(id)
+  if (statement !== undefined) statement.long = long
 }
 
 interface Bound {
@@ -268,12 +278,13 @@ function boundValues(
     types = readTypes(at, count, isNamed)
     known.types = types
   }
-  if (types === null || types.length < count) return null
+  const { long } = known
+  if (types === null || types.length < count || long === null) return null
   const room: Room = { left: Math.max(ctx.keep, HEAD) }
   const values: Bound[] = []
   for (let i = 0; i < count; i++) {
     const { name } = types[i]!
-    const sent = known.long.get(i)
+    const sent = long.get(i)
     if (sent !== undefined) values.push({ name, value: { size: sent } })
     else if ((nulls[i >> 3]! >> (i & 7)) & 1) values.push({ name, value: null })
     else {
@@ -401,7 +412,7 @@ function login(intake: Intake, at: Cursor, ctx: Context<Session>): Message {
     return { kind: 'request', body: { command: 'SSLRequest' } satisfies RequestBody, unanswered: true, becomes: 'tls' }
   }
   const body: RequestBody = { command: 'Login' }
-  const asked = plain({ name: 'Login', answer: 'login' }, intake.lastSequence)
+  const asked = plain({ name: 'Login', answer: 'login' }, intake.lastSequence, state)
   asked.capabilities = capabilities
   if (capabilities & PROTOCOL_41) {
     at.skip(4)

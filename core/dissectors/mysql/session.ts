@@ -1,4 +1,5 @@
 /** What the two sides of a connection to MySQL know of it, and what an answer has to know of its request. */
+import type { Side } from '../../dissector.ts'
 import type { Answer } from './commands.ts'
 import { Stream } from './compressed.ts'
 import type { Column } from './values.ts'
@@ -11,8 +12,8 @@ export interface Statement {
   columns: readonly Column[] | null
   /** Types of the parameters, as the last execution gave them: they are not sent again. */
   types: readonly Parameter[] | null
-  /** Parameters that were sent ahead in pieces, with their bytes. */
-  long: Map<number, number>
+  /** Parameters that were sent ahead in pieces, with their bytes; null: perhaps there were some. */
+  long: Map<number, number> | null
 }
 
 export interface Parameter {
@@ -39,6 +40,8 @@ export interface Asked {
   /** What the client offered: CLIENT_COMPRESS and others. */
   capabilities: number
   infile: Infile | null
+  /** What was in doubt when it was sent. */
+  doubt: Doubt | null
 }
 
 /** What a client sent for LOAD DATA LOCAL INFILE. */
@@ -53,6 +56,13 @@ export interface Greeting {
   connectionId: number
   authPlugin: string | null
   capabilities: number
+}
+
+/** What was known before bytes of the client were lost, in which it may have changed. */
+export interface Doubt {
+  database: string | null
+  user: string | null
+  statements: Map<number, Statement>
 }
 
 export interface Session {
@@ -79,6 +89,8 @@ export interface Session {
   compressed: boolean
   /** What is inside compressed packets, on both sides. Not enumerable: it is a place in a stream, and no mode. */
   readonly streams: { client: Stream; server: Stream }
+  /** null: nothing is, or nothing was known. */
+  doubt: Doubt | null
 }
 
 export function openSession(): Session {
@@ -96,10 +108,54 @@ export function openSession(): Session {
     streaming: false,
     checksum: null,
     compressed: false,
+    doubt: null,
   }
   return Object.defineProperty(session, 'streams', {
     value: { client: new Stream(), server: new Stream() },
   }) as unknown as Session
+}
+
+/** What is still known after bytes of `from` were lost. */
+export function loseSome(session: Session, from: Side): Session {
+  const { database, user, statements, last, doubt } = session
+  const next = openSession()
+  next.greeting = session.greeting
+  next.capabilities = session.capabilities
+  next.eof = session.eof
+  if (from === 'client') {
+    next.doubt = {
+      database: database ?? doubt?.database ?? null,
+      user: user ?? doubt?.user ?? null,
+      statements: new Map([...(doubt?.statements ?? []), ...statements]),
+    }
+    for (const statement of next.doubt.statements.values()) {
+      // Both may have been sent once more.
+      statement.types = null
+      statement.long = null
+    }
+    return next
+  }
+  // A login that was not answered yet would begin all anew.
+  if (last?.answer === 'login') return next
+  next.user = user
+  next.statements = statements
+  next.described = session.described
+  if (last === null || last.database === null || last.database === database) next.database = database
+  return next
+}
+
+/** Of an answer to an `asked` that was sent since: what came before would have been answered before. */
+export function trust(session: Session, asked: Asked): void {
+  const { doubt } = session
+  if (doubt === null || asked.doubt !== doubt) return
+  session.doubt = null
+  session.database ??= doubt.database
+  session.user ??= doubt.user
+  for (const [id, statement] of doubt.statements) {
+    if (session.statements.has(id)) continue
+    remember(session, id, { ...statement, columns: null })
+    if (statement.columns !== null) describe(session, session.statements.get(id)!, statement.columns)
+  }
 }
 
 /** Clients that prepare ever new statements and never close them must not fill the memory. */
@@ -131,9 +187,11 @@ export function describe(session: Session, statement: Statement, columns: readon
 export function forget(session: Session, id: number): void {
   session.described -= session.statements.get(id)?.columns?.length ?? 0
   session.statements.delete(id)
+  session.doubt?.statements.delete(id)
 }
 
 export function forgetAll(session: Session): void {
   session.statements.clear()
   session.described = 0
+  session.doubt = null
 }

@@ -136,7 +136,7 @@ export class Exchange {
       for (let count = at.u16(); count > 0; count--) types.push(at.u32())
       if (at.remaining > 0) at.fail('the end of the message after the types')
     } else this.body.querySize = intake.size - 5
-    const statement: Statement = { name, query, types, columns: null }
+    const statement: Statement = { name, query, types, columns: null, confirmed: false, old: false }
     this.defined ??= []
     this.defined.push(statement)
     this.body.query = query
@@ -289,6 +289,7 @@ export class Exchange {
       described: this.described ?? [],
       defined: this.defined ?? [],
       copy: null,
+      doubt: state.doubt,
     }
     const message = this.told(ctx, { command: this.command, ...this.body }, asked)
     if (synced) state.batch = { failed: false }
@@ -341,6 +342,7 @@ export function plain(kind: Asked['kind'], session: Session): Asked {
     described: [],
     defined: [],
     copy: null,
+    doubt: session.doubt,
   }
 }
 

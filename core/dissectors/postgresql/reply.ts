@@ -14,7 +14,7 @@ import type { Json } from '../../item.ts'
 import { binaryValue, REDACTED, redactStatement, type SqlValue, textValue } from '../../sql.ts'
 import { formatOf, text } from './exchange.ts'
 import { Intake } from './intake.ts'
-import { type Asked, type Column, describe, type Formats, forget, forgetAll, type Session } from './session.ts'
+import { type Asked, type Column, describe, type Formats, forget, forgetAll, type Session, trust } from './session.ts'
 import { decodeBinary, typeName } from './values.ts'
 
 /** What one statement gave. */
@@ -144,6 +144,7 @@ export class Reply {
   /** How many of `asked.expects` came. */
   private step = 0
   private complete = false
+  private prepares = false
   private columns: readonly Column[] | null | undefined
   private formats: Formats
   private types: number[] | null = null
@@ -228,6 +229,9 @@ export class Reply {
     const at = this.intake.cursor()
     switch (type) {
       case '1':
+        this.prepares = true
+        this.confirm(type)
+        break
       case '2':
       case '3':
         this.confirm(type)
@@ -483,10 +487,14 @@ export class Reply {
     session.aligned = true
     // Which of them are gone is in the statement's text; not to know them is never wrong.
     if (this.results.some(({ commandTag }) => commandTag !== null && FORGETFUL.test(commandTag))) forgetAll(session)
+    // It prepared a statement whose name and text were lost.
+    if (asked === null && this.prepares) session.doubt = null
     if (asked === null) return
+    trust(session, asked)
+    const confirmed = [...asked.expects.slice(0, this.step)].filter(kind => kind === '1').length
+    for (const statement of asked.defined.slice(0, confirmed)) statement.confirmed = true
     if (this.error !== null || this.details.skipped) {
       asked.batch.failed = asked.kind === 'extended'
-      const confirmed = [...asked.expects.slice(0, this.step)].filter(kind => kind === '1').length
       for (const statement of asked.defined.slice(confirmed))
         if (session.statements.get(statement.name) === statement) forget(session, statement.name)
     }

@@ -1,5 +1,7 @@
 /** What the two sides of a connection to PostgreSQL know of it, and what an answer has to know of its request. */
 
+import type { Side } from '../../dissector.ts'
+
 /** A prepared statement. */
 export interface Statement {
   name: string
@@ -8,6 +10,10 @@ export interface Statement {
   /** Object identifiers of the parameters' types, 0 where the server was left to find out; null: not known. */
   types: readonly number[] | null
   columns: readonly Column[] | null
+  /** The server has said that it knows it. */
+  confirmed: boolean
+  /** From before bytes were lost, in which the name may have been given back. */
+  old: boolean
 }
 
 /** A statement with its parameters, ready to be executed. */
@@ -61,7 +67,12 @@ export interface Asked {
   /** Statements that it prepares. */
   defined: readonly Statement[]
   copy: CopyIn | null
+  /** What was in doubt when it was sent. */
+  doubt: Doubt | null
 }
+
+/** Statements from before bytes of the client were lost, in which their names may have come to mean others. */
+export type Doubt = Map<string, Statement>
 
 export interface Session {
   /** null: the beginning of the connection was not seen. */
@@ -81,6 +92,8 @@ export interface Session {
   streaming: boolean
   /** What the server sends next begins an answer, or comes unasked. */
   aligned: boolean
+  /** null: nothing is, or nothing was known. */
+  doubt: Doubt | null
 }
 
 export function openSession(): Session {
@@ -96,7 +109,34 @@ export function openSession(): Session {
     last: null,
     streaming: false,
     aligned: false,
+    doubt: null,
   }
+}
+
+/** What is still known after bytes of `from` were lost. */
+export function loseSome(session: Session, from: Side): Session {
+  const next = openSession()
+  next.database = session.database
+  next.user = session.user
+  next.version = session.version
+  const kept = [...session.statements.values()].filter(({ name, confirmed }) => name !== '' && confirmed)
+  if (from === 'client') next.doubt = new Map([...(session.doubt ?? []), ...kept.map(one => [one.name, one] as const)])
+  else for (const statement of kept) adopt(next, statement)
+  return next
+}
+
+/** Of an answer to an `asked` that was sent since: what was prepared before it would have been confirmed before. */
+export function trust(session: Session, asked: Asked): void {
+  const { doubt } = session
+  if (doubt === null || asked.doubt !== doubt) return
+  session.doubt = null
+  for (const statement of doubt.values()) if (!session.statements.has(statement.name)) adopt(session, statement)
+}
+
+function adopt(session: Session, { columns, ...statement }: Statement): void {
+  const adopted: Statement = { ...statement, columns: null, old: true }
+  define(session, adopted)
+  describe(session, adopted, columns)
 }
 
 /** Clients that prepare under ever new names and never close them must not fill the memory. */
@@ -110,7 +150,7 @@ export function define(session: Session, statement: Statement): void {
   const { statements } = session
   const { name } = statement
   // The server refuses a second statement of this name; only the one without a name is replaced.
-  if (name !== '' && statements.has(name)) return
+  if (name !== '' && statements.get(name)?.old === false) return
   forget(session, name)
   statements.set(name, statement)
   session.remembered += statement.query.length
@@ -130,6 +170,7 @@ export function describe(session: Session, what: Statement | Portal, columns: re
 
 export function forget(session: Session, name: string): void {
   const { statements } = session
+  session.doubt?.delete(name)
   const statement = statements.get(name)
   if (statement === undefined) return
   session.remembered -= statement.query.length
@@ -139,6 +180,7 @@ export function forget(session: Session, name: string): void {
 
 export function forgetAll(session: Session): void {
   for (const name of [...session.statements.keys()]) forget(session, name)
+  session.doubt = null
 }
 
 export function bind(session: Session, name: string, portal: Portal): void {
