@@ -233,6 +233,49 @@ describe('capture by AF_PACKET', function () {
     sleeper.kill('SIGKILL')
   })
 
+  it('captures packets of IP at tunnels, and cooked ones where nobody knows the link layer', async function () {
+    const packets = [datagram({}), datagram({ toPort: 53 }), datagram6({ to: '2001:db8::2' })].map(frame =>
+      frame.subarray(14),
+    )
+    for (const [hardware, linkType, cooked] of [
+      [ARPHRD.none, 101, ''],
+      [ARPHRD.ppp, 113, '0000' + '0200' + '0000' + '0000000000000000'],
+    ] as const) {
+      const tunnel = await Tunnel.open(network, hardware)
+      if (tunnel === null) return this.skip()
+      const all = await watch({ interfaces: ['tunnel'] })
+      const some = await watch({
+        interfaces: 'any',
+        filter: 'udp port 53 or ip6',
+        addresses: ['10.0.0.2', '2001:db8::1'],
+      })
+      const none = await watch({ interfaces: ['tunnel'], filter: 'ether host 02:00:00:00:00:01' })
+      for (const packet of packets) tunnel.send(packet)
+      await settled(() => all.handed === 3)
+      const counts = await Promise.all([all.stop(), some.stop(), none.stop()])
+      tunnel.close()
+      assert.deepEqual(
+        counts.map(({ seen, passed, filtered }) => [seen, passed, filtered]),
+        [
+          [3, 3, 0],
+          [3, 2, 1],
+          [3, 0, 3],
+        ],
+      )
+      assert.equal(all.interfaces[0]!.linkType, linkType)
+      assert.match(none.remarks.join(), /tunnel has no frames of Ethernet/)
+      const types = ['0800', '0800', '86dd']
+      const expected = packets.map((packet, i) => {
+        const head = cooked === '' ? '' : cooked + types[i]
+        return [head + packet.toString('hex'), packet.length + head.length / 2]
+      })
+      assert.deepEqual(
+        all.packets.map(({ bytes, length }) => [bytes.toString('hex'), length]),
+        expected,
+      )
+    }
+  })
+
   it('sees a packet of the loopback once', async () => {
     const watcher = await watch({ interfaces: ['lo'] })
     const local = network.sender('here', 'lo')
@@ -407,6 +450,41 @@ function inFlow(flow: number, back: boolean, number = 0): Buffer {
 
 function flowOf(bytes: Seen['bytes']): number {
   return Math.max(bytes.readUInt16BE(34), bytes.readUInt16BE(36))
+}
+
+const ARPHRD = { none: 0xfffe, ppp: 512 } as const
+
+/** A device `tunnel` within `here`, whose packets come from a process behind it; it goes with the process. */
+class Tunnel {
+  private readonly child: ChildProcess
+
+  static async open(network: Network, hardware: number): Promise<Tunnel | null> {
+    const script = `
+import fcntl, struct, sys
+tunnel = open('/dev/net/tun', 'r+b', buffering=0)
+fcntl.ioctl(tunnel, 0x400454ca, struct.pack('16sH', b'tunnel', 0x1001))
+fcntl.ioctl(tunnel, 0x400454cd, ${hardware})
+print('ready', flush=True)
+for line in sys.stdin: tunnel.write(bytes.fromhex(line.strip()))`
+    const name = network.path('here').split('/').at(-1)!
+    const child = spawn('ip', ['netns', 'exec', name, 'python3', '-c', script], { stdio: ['pipe', 'pipe', 'ignore'] })
+    const [line] = (await Promise.race([once(createInterface(child.stdout), 'line'), once(child, 'exit')])) as [unknown]
+    if (line !== 'ready') return null
+    network.ip('here', 'link', 'set', 'tunnel', 'up')
+    return new Tunnel(child)
+  }
+
+  private constructor(child: ChildProcess) {
+    this.child = child
+  }
+
+  send(packet: Uint8Array): void {
+    this.child.stdin!.write(`${Buffer.from(packet).toString('hex')}\n`)
+  }
+
+  close(): void {
+    this.child.kill('SIGKILL')
+  }
 }
 
 /** A process that sends the frames over and over again. */
