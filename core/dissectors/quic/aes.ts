@@ -5,52 +5,51 @@
 
 const ROUNDS = 10
 
-export class Aes {
-  private readonly keys = new Int32Array(4 * (ROUNDS + 1))
-
-  /** FIPS 197, 5.2. */
-  constructor(key: Uint8Array) {
-    const { keys } = this
-    for (let i = 0; i < 4; i++) keys[i] = word(key, i * 4)
-    for (let i = 4, constant = 1; i < keys.length; i++) {
-      let last = keys[i - 1]!
-      if (i % 4 === 0) {
-        last =
-          (SBOX[(last >>> 16) & 255]! << 24) |
-          (SBOX[(last >>> 8) & 255]! << 16) |
-          (SBOX[last & 255]! << 8) |
-          SBOX[last >>> 24]!
-        last ^= constant << 24
-        constant = twice(constant)
-      }
-      keys[i] = keys[i - 4]! ^ last
-    }
+/** The 16 bytes at `at` under a key of 16 bytes, as four words. */
+export function encrypt(key: Uint8Array, bytes: Uint8Array, at: number): [number, number, number, number] {
+  const keys = expand(key)
+  let a = word(bytes, at) ^ keys[0]!
+  let b = word(bytes, at + 4) ^ keys[1]!
+  let c = word(bytes, at + 8) ^ keys[2]!
+  let d = word(bytes, at + 12) ^ keys[3]!
+  for (let k = 4; k < 4 * ROUNDS; k += 4) {
+    const e = T0[a >>> 24]! ^ T1[(b >>> 16) & 255]! ^ T2[(c >>> 8) & 255]! ^ T3[d & 255]! ^ keys[k]!
+    const f = T0[b >>> 24]! ^ T1[(c >>> 16) & 255]! ^ T2[(d >>> 8) & 255]! ^ T3[a & 255]! ^ keys[k + 1]!
+    const g = T0[c >>> 24]! ^ T1[(d >>> 16) & 255]! ^ T2[(a >>> 8) & 255]! ^ T3[b & 255]! ^ keys[k + 2]!
+    d = T0[d >>> 24]! ^ T1[(a >>> 16) & 255]! ^ T2[(b >>> 8) & 255]! ^ T3[c & 255]! ^ keys[k + 3]!
+    a = e
+    b = f
+    c = g
   }
-
-  /** The 16 bytes at `at`, encrypted, as four words. */
-  encrypt(bytes: Uint8Array, at: number): [number, number, number, number] {
-    const { keys } = this
-    let a = word(bytes, at) ^ keys[0]!
-    let b = word(bytes, at + 4) ^ keys[1]!
-    let c = word(bytes, at + 8) ^ keys[2]!
-    let d = word(bytes, at + 12) ^ keys[3]!
-    for (let k = 4; k < 4 * ROUNDS; k += 4) {
-      const e = T0[a >>> 24]! ^ T1[(b >>> 16) & 255]! ^ T2[(c >>> 8) & 255]! ^ T3[d & 255]! ^ keys[k]!
-      const f = T0[b >>> 24]! ^ T1[(c >>> 16) & 255]! ^ T2[(d >>> 8) & 255]! ^ T3[a & 255]! ^ keys[k + 1]!
-      const g = T0[c >>> 24]! ^ T1[(d >>> 16) & 255]! ^ T2[(a >>> 8) & 255]! ^ T3[b & 255]! ^ keys[k + 2]!
-      d = T0[d >>> 24]! ^ T1[(a >>> 16) & 255]! ^ T2[(b >>> 8) & 255]! ^ T3[c & 255]! ^ keys[k + 3]!
-      a = e
-      b = f
-      c = g
-    }
-    return [
-      last(a, b, c, d) ^ keys[40]!,
-      last(b, c, d, a) ^ keys[41]!,
-      last(c, d, a, b) ^ keys[42]!,
-      last(d, a, b, c) ^ keys[43]!,
-    ]
-  }
+  return [
+    last(a, b, c, d) ^ keys[40]!,
+    last(b, c, d, a) ^ keys[41]!,
+    last(c, d, a, b) ^ keys[42]!,
+    last(d, a, b, c) ^ keys[43]!,
+  ]
 }
+
+/** FIPS 197, 5.2. The keys of all rounds, until the next call. */
+function expand(key: Uint8Array): Int32Array {
+  const keys = SCHEDULE
+  for (let i = 0; i < 4; i++) keys[i] = word(key, i * 4)
+  for (let i = 4, constant = 1; i < keys.length; i++) {
+    let before = keys[i - 1]!
+    if (i % 4 === 0) {
+      before =
+        (SBOX[(before >>> 16) & 255]! << 24) |
+        (SBOX[(before >>> 8) & 255]! << 16) |
+        (SBOX[before & 255]! << 8) |
+        SBOX[before >>> 24]!
+      before ^= constant << 24
+      constant = twice(constant)
+    }
+    keys[i] = keys[i - 4]! ^ before
+  }
+  return keys
+}
+
+const SCHEDULE = new Int32Array(4 * (ROUNDS + 1))
 
 /** The last round mixes no columns. */
 function last(a: number, b: number, c: number, d: number): number {

@@ -4,7 +4,7 @@
  */
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Side } from '../../dissector.ts'
-import { Aes } from './aes.ts'
+import { encrypt } from './aes.ts'
 import { Hmac } from './sha256.ts'
 
 export interface Version {
@@ -72,7 +72,7 @@ export interface Seal {
   key: KeyObject
   iv: Uint8Array
   /** Makes masks of samples. */
-  mask: Aes
+  hp: Uint8Array
 }
 
 /** Of the connection whose client chose this id for the server. */
@@ -98,7 +98,7 @@ export class Seals {
     return {
       key: createSecretKey(secret.of(key).subarray(0, 16)),
       iv: secret.of(iv).subarray(0, 12),
-      mask: new Aes(secret.of(hp)),
+      hp: secret.of(hp).subarray(0, 16),
     }
   }
 }
@@ -133,7 +133,7 @@ const MOST_NUMBER = 4
  */
 export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: number, end: number): Uint8Array | null {
   if (number + MOST_NUMBER + SAMPLE > end) return null
-  const [mask, more] = seal.mask.encrypt(bytes, number + MOST_NUMBER)
+  const [mask, more] = encrypt(seal.hp, bytes, number + MOST_NUMBER)
   const first = bytes[start]! ^ ((mask >>> 24) & 0x0f)
   const length = (first & 3) + 1
   const header = bytes.slice(start, number + length)
