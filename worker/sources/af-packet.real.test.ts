@@ -128,11 +128,11 @@ describe('capture by AF_PACKET', function () {
     const watcher = await watch({ addresses: [...ours, ...others(0)] })
     const flood = spawnFlood(network, [datagram({ to: ours[0]! }), datagram6({ to: ours[1]! }), datagram({})])
     let rounds = 0
-    for (const until = Date.now() + 1500; Date.now() < until; await pause(10))
+    for (const until = Date.now() + 1500; rounds < 8 || Date.now() < until; await pause(10))
       watcher.capture.retarget([...ours, ...others(++rounds)])
     const sent = await flood.stop()
     const { seen, passed, untargeted, dropped } = await watcher.stop()
-    assert.ok(rounds > 5 && sent > 3000)
+    assert.ok(sent > 300, `only ${sent} were sent`)
     assert.deepEqual(
       { seen, passed, untargeted, dropped },
       { seen: sent, passed: (sent / 3) * 2, untargeted: sent / 3, dropped: 0 },
@@ -201,7 +201,7 @@ describe('capture by AF_PACKET', function () {
     for (let i = 0; i < 100; i++) visitor.send(datagram({}))
     network.ip('here', 'link', 'delete', 'guest')
     sender.send(datagram({}))
-    await settled(() => any.counted.size > 0 && named.counted.size > 0)
+    await settled(() => any.counters('guest').passed === 200 && named.counters('guest').passed === 100)
     network.pair(['there', 'visit'], ['here', 'guest'])
     await settled(() => named.interfaces.length === 3)
     const again = network.sender('there', 'visit')
@@ -222,6 +222,16 @@ describe('capture by AF_PACKET', function () {
       ['guest', 100],
       ['guest', 50],
     ])
+  })
+
+  it('goes on with an interface that was down for a while', async () => {
+    const watcher = await watch()
+    network.ip('here', 'link', 'set', 'home', 'down')
+    await pause(100)
+    network.ip('here', 'link', 'set', 'home', 'up')
+    sender.send(datagram({}))
+    assert.equal((await watcher.stop()).passed, 1)
+    assert.deepEqual(watcher.faults, [])
   })
 
   it('finds the namespace of a process', async () => {

@@ -60,6 +60,8 @@ const RETIRE_MS = 10
 const NICENESS = -10
 /** So often it is asked whether interfaces have come or gone. */
 const WATCH_MS = 250
+/** After so many, the last count of an interface that has gone is made though its packets may still be on their way. */
+const MOST_LEAVING_TICKS = 8
 /** Between looks for own connections in /proc, in the units above. */
 const LOOKS_APART = 4
 /** The largest packet that offloading makes fits into half a block. */
@@ -105,7 +107,11 @@ class PacketCapture implements Capture {
   private readonly values: Uint8Array
   private timer: NodeJS.Timeout | null = null
   private ticks = 0
+  /** No more packets come: it was stopped, or a socket has failed. */
   private ended = false
+  private stopped = false
+  /** Interfaces that have gone, and of which packets may still be in the ring. */
+  private leaving: { met: Met; ticks: number }[] = []
   private readonly scratch = new Float64Array(5)
   private bufferBytes: number
 
@@ -152,11 +158,12 @@ class PacketCapture implements Capture {
   }
 
   async stop(): Promise<void> {
-    if (this.ended) return
-    this.ended = true
+    if (this.stopped) return
+    this.stopped = this.ended = true
     if (this.timer !== null) clearInterval(this.timer)
     await Promise.all([...this.sockets.values()].map(socket => this.stopSocket(socket)))
     for (const [id, counters] of this.finalTally()) this.sink.counters(id, counters)
+    this.tellOfStrays()
     this.free()
   }
 
@@ -320,6 +327,7 @@ class PacketCapture implements Capture {
   private watch(): void {
     try {
       if (this.own !== null && this.ticks++ % LOOKS_APART === 0) this.own.look()
+      this.leaving = this.leaving.filter(entry => !this.hasLeft(entry))
       if (!this.watched.haveChanged()) return
       const before = this.present
       const interfaces = this.list()
@@ -339,21 +347,36 @@ class PacketCapture implements Capture {
     else if (everything !== undefined) this.watchClosely(everything, found)
   }
 
-  /** What it has counted is kept; the kernel forgets it. */
   private async go({ index }: Interface): Promise<void> {
     const own = [...this.sockets.values()].filter(socket => socket.index === index)
     await Promise.all(own.map(socket => this.stopSocket(socket)))
     if (this.ended) return
     const met = this.met.find(known => known.index === index && known.final === null)
-    if (met !== undefined) {
-      this.count()
-      const last = this.lastOf(met)
-      met.final = last
-      this.sink.counters(met.id, last)
-      this.bpf.delete(this.maps.counters, word(index))
-    }
+    if (met !== undefined) this.leaving.push({ met, ticks: 0 })
     this.bpf.delete(this.maps.links, word(index))
+    if (own.length === 0) return
+    this.count()
     for (const socket of own) this.closeSocket(socket)
+  }
+
+  /** What it has counted is kept; the kernel forgets it. */
+  private hasLeft(entry: { met: Met; ticks: number }): boolean {
+    if (++entry.ticks < MOST_LEAVING_TICKS && ![...this.sockets.values()].every(socket => this.isEmpty(socket)))
+      return false
+    const { met } = entry
+    this.count()
+    const last = this.lastOf(met)
+    met.final = last
+    this.sink.counters(met.id, last)
+    this.bpf.delete(this.maps.counters, word(met.index))
+    return true
+  }
+
+  /** Everything that the kernel has put into its ring was taken. */
+  private isEmpty({ handle }: PacketSocket): boolean {
+    this.native.readPacketSocket(handle, this.scratch)
+    const [packets = 0, drops = 0, , taken = 0] = this.scratch
+    return packets - drops <= taken
   }
 
   private closeSocket(socket: PacketSocket): void {
@@ -411,12 +434,25 @@ class PacketCapture implements Capture {
   private read({ id, index }: Met): Reading {
     this.native.readInterface(this.handle, id, this.scratch)
     const [, , , taken = 0, duplicates = 0] = this.scratch
+    if (!this.bpf.lookup(this.maps.counters, word(index), this.values)) this.values.fill(0)
+    return { ...this.fates(), taken, duplicates }
+  }
+
+  /** Packets of interfaces for which the kernel had no room to count. Those that passed were counted when they were taken. */
+  private tellOfStrays(): void {
+    if (!this.bpf.lookup(this.maps.strays, word(0), this.values)) return
+    const fates = this.fates()
+    const left = FATES.filter(fate => fate !== 'accepted' && fates[fate] > 0).map(fate => `${fates[fate]} ${fate}`)
+    if (left.length > 0)
+      this.sink.remark(`packets of too many interfaces to be counted by interface: ${left.join(', ')}`)
+  }
+
+  /** The sum over all processors of what was looked up last. */
+  private fates(): Record<Fate, number> {
     const fates: Record<Fate, number> = { accepted: 0, filtered: 0, untargeted: 0, sampledOut: 0, own: 0 }
-    if (this.bpf.lookup(this.maps.counters, word(index), this.values)) {
-      const counts = new BigUint64Array(this.values.buffer)
-      for (const [at, count] of counts.entries()) fates[FATES[at % FATES.length]!] += Number(count)
-    }
-    return { ...fates, taken, duplicates }
+    for (const [at, count] of new BigUint64Array(this.values.buffer).entries())
+      fates[FATES[at % FATES.length]!] += Number(count)
+    return fates
   }
 
   private free(): void {
