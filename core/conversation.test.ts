@@ -592,6 +592,31 @@ describe('conversation', () => {
   })
 })
 
+describe('patience on a stream', () => {
+  it('ends for requests with keys, and not while their answers still come', () => {
+    const patient = { ...KEYED, transports: ['tcp' as const], patience: 5000 }
+    const d = new Dialogue().open()
+    d.ask('?a\n?b\n')
+    d.tell('!b\n')
+    d.wait(4900)
+    d.ask('?c\n')
+    d.wait(200)
+    d.ask('?d\n')
+    d.tell('!d\n!c\n')
+    assert.deepEqual(read(d, [patient]).items.map(line), ['?b !b', '?a null timeout', '?d !d', '?c !c'])
+  })
+
+  it('has no end where answers come in order: the next one would be taken for that of another', () => {
+    const patient = { ...LINES, patience: 5000 }
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.wait(9000)
+    d.ask('?b\n')
+    d.tell('!a\n!b\n')
+    assert.deepEqual(read(d, [patient]).items.map(line), ['?a !a', '?b !b'])
+  })
+})
+
 describe('messages that go one way', () => {
   const ONE_WAY: Dissector<State> = {
     ...LINES,

@@ -145,6 +145,8 @@ export class Conversation implements Reader {
     this.seconds = seconds
     this.nanoseconds = nanoseconds
     this.ack = ack
+    if (c.waiting !== null && c.dissector?.patience !== undefined && c.dissector.keyed === true)
+      this.expire(c, c.dissector.patience)
     if (half.held === null && half.progress === null) this.beginMessage(half)
     const peer = c.peer(half)
     if (peer.wanted > 0 && peer.reread < MOST_REREAD) {
@@ -319,6 +321,8 @@ export class Conversation implements Reader {
     const { queue } = waiting
     for (let first = queue[0]; first !== undefined; first = queue[0]) {
       if ((this.seconds - first.seconds) * 1e3 + (this.nanoseconds - first.nanoseconds) / 1e6 < patience) return
+      // A transfer that is under way, with those behind it.
+      if (first.answers > 0 && c.transport === 'tcp') return
       queue.shift()
       this.settle(waiting, first)
       this.telling.alone(c, first, NO_ANSWER)

@@ -55,7 +55,10 @@ export interface Dissector<State = unknown> extends Face {
    * their requests.
    */
   keyed?: boolean
-  /** ms of silence after which a request counts as unanswered. Default: as long as the connection lives. */
+  /**
+   * ms after which a request counts as unanswered, when its connection is heard of again. Default: as long as the
+   * connection lives; so in any case where answers of a stream come in order.
+   */
   patience?: number
   /**
    * Do these first bytes, sent by `from`, begin a message of this protocol? Throw Incomplete (read past the end) to be

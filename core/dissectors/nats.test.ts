@@ -6,6 +6,7 @@ import type { Message, Side } from '../dissector.ts'
 import type { Item, Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden, only, readItems, readPackets } from '../testing/golden.ts'
+import { Dialogue } from '../testing/packets.ts'
 import { probed } from '../testing/talk.ts'
 import { dissector, type State } from './nats.ts'
 
@@ -177,6 +178,32 @@ describe('nats', () => {
       )
       assert.deepEqual(kinds(told), ['request CONNECT', 'request ok 0', 'response CONNECT', 'event', 'response ok 0'])
     })
+  })
+
+  it('waits a minute for an answer; one that comes later is a message like any other', () => {
+    const d = new Dialogue().open()
+    d.tell(INFO)
+    d.ask(CONNECT)
+    d.ask('PUB slow _INBOX.a.1 1\r\n1\r\nPUB never _INBOX.a.2 1\r\n2\r\n')
+    d.wait(59_000)
+    d.tell('MSG _INBOX.a.1 1 4\r\ndone\r\n')
+    d.wait(2000)
+    d.tell('MSG _INBOX.a.2 1 4\r\nlate\r\n')
+    const items = readItems(d.packets, only(dissector))
+      .filter(({ request }) => request?.command !== 'CONNECT')
+      .slice(1)
+    assert.deepEqual(
+      items.map(({ request, response, event, error }) => [
+        request?.subject,
+        response?.payload ?? event?.payload,
+        error?.type,
+      ]),
+      [
+        ['slow', 'done', undefined],
+        ['never', undefined, 'timeout'],
+        [undefined, 'late', undefined],
+      ],
+    )
   })
 
   describe('reads', () => {

@@ -9,11 +9,14 @@
  * answers is an event. With `verbose` the server confirms every operation, and each confirmation is an answer.
  */
 import { type Cursor, latin1 } from '../cursor.ts'
-import type { Context, Dissector, Message, Side, Summary } from '../dissector.ts'
+import type { Context, Dissector, Message, Moment, Side, Summary } from '../dissector.ts'
 import type { Json } from '../item.ts'
 import { type ApiCall, apiCall, type Delivery, delivery, isPull, parseJson } from './nats/jetstream.ts'
 import { type Operation, readLine } from './nats/operation.ts'
 import type { Payload } from './nats/payload.ts'
+
+/** ms. Client libraries give up after some seconds; what somebody answers after a minute was no question of theirs. */
+const PATIENCE = 60_000
 
 export const dissector: Dissector<State> = {
   name: 'nats',
@@ -26,6 +29,7 @@ export const dissector: Dissector<State> = {
   ports: [4222, 6222, 7222, 7422],
   priority: 40,
   keyed: true,
+  patience: PATIENCE,
   probe,
   open,
   read,
@@ -115,6 +119,8 @@ export interface State {
 
 interface Inbox {
   call: ApiCall | null
+  /** When the request was sent, ms since 1970. */
+  sent: number
   isAnswered: boolean
 }
 
@@ -165,10 +171,10 @@ type Meaning = (words: readonly string[], payload: Payload | null, ctx: Context<
 const MEANINGS: { readonly [name: string]: Meaning } = {
   INFO: ([text], _payload, ctx) => information(text!, ctx),
   CONNECT: ([text], _payload, ctx) => connection(text!, ctx),
-  PUB: (words, payload, { state }) => publication('PUB', words, payload!, state),
-  HPUB: (words, payload, { state }) => publication('HPUB', words, payload!, state),
-  MSG: (words, payload, { state }) => delivered('MSG', words, payload!, state),
-  HMSG: (words, payload, { state }) => delivered('HMSG', words, payload!, state),
+  PUB: (words, payload, ctx) => publication('PUB', words, payload!, ctx),
+  HPUB: (words, payload, ctx) => publication('HPUB', words, payload!, ctx),
+  MSG: (words, payload, ctx) => delivered('MSG', words, payload!, ctx),
+  HMSG: (words, payload, ctx) => delivered('HMSG', words, payload!, ctx),
   SUB: (words, _payload, { state }) => subscription(words, state),
   UNSUB: (words, _payload, { state }) => unsubscription(words, state),
   PING: (_words, _payload, { state, from }) => ping(from, state),
@@ -238,7 +244,13 @@ function redact(options: Json | null): Json | null {
 /** `_INBOX.<client>.<request>`: client libraries make a new one for every request. */
 const INBOX_OF_ONE_REQUEST = /^_INBOX\.[^.]+\.[^.]+$/
 
-function publication(command: 'PUB' | 'HPUB', words: readonly string[], payload: Payload, state: State): Message {
+function publication(
+  command: 'PUB' | 'HPUB',
+  words: readonly string[],
+  payload: Payload,
+  ctx: Context<State>,
+): Message {
+  const { state } = ctx
   const [subject, replyTo] = [words[0]!, words[1] ?? null]
   const body: PublicationBody = { command, subject, replyTo, ...payload }
   const call = apiCall(subject)
@@ -248,9 +260,13 @@ function publication(command: 'PUB' | 'HPUB', words: readonly string[], payload:
   if (replyTo === null) return oneWay(body, state)
   const isUnique = !state.inboxes.has(replyTo) && (state.counted || INBOX_OF_ONE_REQUEST.test(replyTo))
   if (isPull(call) || !isUnique) return withoutAnswer(body, state)
-  remember(state.inboxes, replyTo, { call, isAnswered: false }, MAX_INBOXES)
+  remember(state.inboxes, replyTo, { call, sent: clock(ctx.moment), isAnswered: false }, MAX_INBOXES)
   if (state.verbose) expectConfirmation(replyTo, state)
   return { kind: 'request', key: replyKey(replyTo), body }
+}
+
+function clock({ seconds, nanoseconds }: Moment): number {
+  return seconds * 1e3 + nanoseconds / 1e6
 }
 
 function replyKey(subject: string): string {
@@ -270,7 +286,8 @@ function oneWay(body: Json, state: State): Message {
   return { kind: 'request', key, body }
 }
 
-function delivered(command: 'MSG' | 'HMSG', words: readonly string[], payload: Payload, state: State): Message {
+function delivered(command: 'MSG' | 'HMSG', words: readonly string[], payload: Payload, ctx: Context<State>): Message {
+  const { state } = ctx
   const [subject, sid, replyTo] = [words[0]!, words[1]!, words[2] ?? null]
   const body: MessageBody = { command, subject, sid, replyTo, ...payload }
   const queue = state.subscriptions.get(sid)?.queue
@@ -279,6 +296,7 @@ function delivered(command: 'MSG' | 'HMSG', words: readonly string[], payload: P
   if (from !== null) body.delivery = from
   const inbox = state.inboxes.get(subject)
   if (inbox === undefined || inbox.isAnswered) return { kind: 'event', body }
+  if (clock(ctx.moment) - inbox.sent >= PATIENCE) return { kind: 'event', body }
   inbox.isAnswered = true
   if (inbox.call !== null) body.jetstream = { ...inbox.call, body: json(payload) }
   inbox.call = null
