@@ -83,7 +83,7 @@ export class OwnTraffic {
       ] as const) {
         const loaded = this.bpf.loadProgram(name, { type, attach }, program, maps)
         opened.push(loaded)
-        this.held.push(this.bpf.link(loaded, attach, cgroup))
+        this.held.push(this.bpf.linkCgroup(loaded, attach, cgroup))
       }
     } catch (error) {
       this.close()

@@ -8,7 +8,12 @@ import { Fault } from '../../core/fault.ts'
 import { type Assembler, INSTRUCTION_BYTES } from './assembler.ts'
 
 /** Of the addon: the result, or an error number below 0. `buffers`: offset in the attributes and what its address goes to. */
-export type BpfCall = (command: number, attributes: Uint8Array, buffers: (number | Uint8Array)[]) => number
+export type BpfCall = (
+  command: number,
+  attributes: Uint8Array,
+  buffers: (number | Uint8Array)[],
+  namespace: number,
+) => number
 
 export interface MapShape {
   type: keyof typeof MAP_TYPES
@@ -53,6 +58,7 @@ export class Bpf {
       .u32(4, instructions.length / INSTRUCTION_BYTES)
       .buffer(8, instructions)
       .buffer(16, LICENSE)
+      .u32(44, type === 'xdp' ? XDP_HAS_FRAGS : 0)
       .name(48, name)
       .u32(68, attach === undefined ? 0 : ATTACH_TYPES[attach])
     let done = this.run(PROG_LOAD, attributes)
@@ -66,10 +72,22 @@ export class Bpf {
     throw refusal(`load the program ${name}`, done, lastWords(log))
   }
 
-  /** Attaches to a cgroup (its descriptor) or to an interface (its index); ends with the descriptor that is returned. */
-  link(program: number, attach: keyof typeof ATTACH_TYPES, target: number, flags = 0): number {
-    const attributes = new Attributes(16).u32(0, program).u32(4, target).u32(8, ATTACH_TYPES[attach]).u32(12, flags)
+  /** Attaches to a cgroup, until the descriptor that is returned is closed. */
+  linkCgroup(program: number, attach: keyof typeof ATTACH_TYPES, cgroup: number): number {
+    const attributes = new Attributes(16).u32(0, program).u32(4, cgroup).u32(8, ATTACH_TYPES[attach])
     return this.must(`attach to ${attach}`, LINK_CREATE, attributes)
+  }
+
+  /** As above, to the interface of that index in a network namespace (its descriptor, -1: our own). */
+  linkInterface(program: number, mode: keyof typeof XDP_MODES, index: number, namespace: number): number {
+    const attributes = new Attributes(16)
+      .u32(0, program)
+      .u32(4, index)
+      .u32(8, ATTACH_TYPES.xdp)
+      .u32(12, XDP_MODES[mode])
+    const done = this.run(LINK_CREATE, attributes, namespace)
+    if (done < 0) throw refusal(`attach to XDP (${mode})`, done, '')
+    return done
   }
 
   /** false: there is no such key. */
@@ -126,8 +144,8 @@ export class Bpf {
     return done
   }
 
-  private run(command: number, { bytes, buffers }: Attributes): number {
-    return this.call(command, bytes, buffers)
+  private run(command: number, { bytes, buffers }: Attributes, namespace = -1): number {
+    return this.call(command, bytes, buffers, namespace)
   }
 }
 
@@ -168,6 +186,10 @@ const ATTACH_TYPES = {
   tcx_egress: 47,
 } as const
 
+/** XDP_FLAGS_ of <linux/if_link.h>: by the driver, or by the kernel behind any driver. */
+const XDP_MODES = { driver: 1 << 2, generic: 1 << 1 } as const
+/** BPF_F_XDP_HAS_FRAGS: our programs read packets by a helper, wherever they lie. */
+const XDP_HAS_FRAGS = 1 << 5
 /** Helpers that only programs under the GPL may call are not used. */
 const LICENSE = new TextEncoder().encode('Apache-2.0\0')
 const LOG_BYTES = 1 << 20

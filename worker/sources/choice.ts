@@ -2,8 +2,10 @@
 import { Fault } from '../../core/fault.ts'
 import type { CaptureName, CaptureOptions, CaptureSource } from '../capture.ts'
 import { afPacket } from './af-packet.ts'
+import { afXdp } from './af-xdp.ts'
 import { ebpf } from './ebpf.ts'
 import { libpcap } from './libpcap.ts'
+import { pfRing } from './pf-ring.ts'
 
 export interface Choice {
   source: CaptureSource
@@ -12,7 +14,7 @@ export interface Choice {
 }
 
 /** In the order in which `best` asks them. */
-export const SOURCES: readonly CaptureSource[] = [ebpf, afPacket, libpcap]
+export const SOURCES: readonly CaptureSource[] = [ebpf, pfRing, afPacket, afXdp, libpcap]
 
 /** It takes the packets away from those for whom they are: nobody gets it who has not asked for it. */
 const BY_NAME_ONLY: readonly CaptureName[] = ['af_xdp']

@@ -311,7 +311,7 @@ class Programs {
   attach(cgroup: string): void {
     const folder = openCgroup(cgroup)
     try {
-      for (const [attach, program] of this.loaded) this.links.push(this.bpf.link(program, attach, folder))
+      for (const [attach, program] of this.loaded) this.links.push(this.bpf.linkCgroup(program, attach, folder))
     } finally {
       closeSync(folder)
     }
