@@ -1,18 +1,20 @@
 /**
  * What an item and a byte cost in each protocol, without reading files and printing items: a capture of ordinary
- * traffic among its fixtures, again and again from other clients, through all dissectors on one core.
+ * traffic among its fixtures, again and again from other clients, through all dissectors on one core. `orders` is the
+ * same work over HTTP/1, HTTP/2 and gRPC.
  *
- *   node bench/protocols.ts [--seconds N] [--all] [PROTOCOL…]      prints lines `figure <name> <value> <unit>`
+ *   node bench/protocols.ts [--seconds N] [--all] [PROTOCOL… | orders]      prints lines `figure <name> <value> <unit>`
  */
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { gunzipSync } from 'node:zlib'
 import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
 import { Pipeline } from '../core/pipeline.ts'
 import { loadProtocols } from '../core/registry.ts'
 import { including } from '../core/selection.ts'
-import { readPackets } from '../core/testing/golden.ts'
+import { packetsIn, readPackets } from '../core/testing/golden.ts'
 import { figure, note } from './measure.ts'
 
 /** Bodies kept, as `hookline run` does. */
@@ -36,6 +38,8 @@ const ORDINARY: Readonly<Record<string, string>> = {
   tlsx: 'tls13',
 }
 const FIXTURES = new URL('../core/fixtures/', import.meta.url)
+/** The same orders of the same shop over connections that stay (captures/make.mjs): what one protocol costs beside another. */
+const ORDERS = new URL('captures/', import.meta.url)
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -50,12 +54,21 @@ for (const name of readdirSync(FIXTURES).sort())
   if (names.includes(name) && (positionals.length === 0 || positionals.includes(name))) {
     const files = readdirSync(new URL(`${name}/`, FIXTURES)).filter(file => /\.pcap(ng)?$/.test(file))
     const [ordinary] = files.filter(file => file.startsWith(`${ORDINARY[name]}.`))
-    bench(name, ordinary === undefined ? files : [ordinary], name)
-    if (values.all) for (const file of files) bench(name, [file], `${name}_${file.replace(/\.[^.]*$/, '')}`)
+    const inFolder = (chosen: readonly string[]) =>
+      chosen.map(file => readPackets(new URL(`${name}/${file}`, FIXTURES)))
+    bench(name, inFolder(ordinary === undefined ? files : [ordinary]), name)
+    if (values.all) for (const file of files) bench(name, inFolder([file]), `${name}_${file.replace(/\.[^.]*$/, '')}`)
   }
+if (positionals.length === 0 || positionals.includes('orders')) {
+  const [http = 0, ...others] = ['http', 'http2', 'grpc'].map(name => {
+    const capture = gunzipSync(readFileSync(new URL(`${name}.pcap.gz`, ORDERS)))
+    return bench(name, [packetsIn(capture)], `orders_over_${name}`)
+  })
+  for (const [i, name] of ['http2', 'grpc'].entries()) figure(`orders_over_${name}_to_http`, others[i]! / http, 'x')
+}
 
-function bench(name: string, files: readonly string[], title: string): void {
-  const captures = files.map(file => readPackets(new URL(`${name}/${file}`, FIXTURES)))
+/** Returns items/s. */
+function bench(name: string, captures: readonly Packet[][], title: string): number {
   const observers = including(protocols, [name]).observers.filter(observer => observer.name === name)
   const pipeline = new Pipeline(
     { protocols: { ...protocols, observers }, worker: 'bench', node: null, keepBodies: KEEP },
@@ -77,13 +90,15 @@ function bench(name: string, files: readonly string[], title: string): void {
   }
   // Warm: what is measured is a worker in its tenth minute.
   until(Number(values.seconds) / 2)
-  const counted = () => pipeline.tally.protocols.get(name) ?? { items: 0, bytes: 0 }
-  const { items, bytes } = { ...counted() }
+  const { tally } = pipeline
+  const itemsOf = () => tally.protocols.get(name)?.items ?? 0
+  const [itemsBefore, bytesBefore] = [itemsOf(), tally.parsed]
   const cpu = until(Number(values.seconds))
-  const now = counted()
-  figure(`dissect_${title}`, (now.items - items) / cpu, 'items/s')
-  figure(`dissect_${title}_item`, (now.bytes - bytes) / Math.max(1, now.items - items), 'bytes')
-  figure(`dissect_${title}_byte`, (cpu * 1e9) / Math.max(1, now.bytes - bytes), 'ns')
+  const [items, bytes] = [itemsOf() - itemsBefore, tally.parsed - bytesBefore]
+  figure(`dissect_${title}`, items / cpu, 'items/s')
+  figure(`dissect_${title}_item`, bytes / Math.max(1, items), 'bytes')
+  figure(`dissect_${title}_byte`, (cpu * 1e9) / Math.max(1, bytes), 'ns')
+  return items / cpu
 }
 
 interface Ends {

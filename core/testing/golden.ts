@@ -205,7 +205,11 @@ function isPart(a: unknown, b: unknown, lacking: Set<string>): boolean {
 }
 
 export function readPackets(file: URL): Packet[] {
-  const bytes = readFileSync(file)
+  return packetsIn(readFileSync(file))
+}
+
+/** Of a whole capture. */
+export function packetsIn(bytes: Uint8Array): Packet[] {
   const parser = new CaptureParser()
   const packets: Packet[] = []
   for (let done = 0; ; ) {
