@@ -46,14 +46,27 @@ describe('protobuf without a description', () => {
       assert.equal(out.length, 0)
       return 'nothing'
     }
-    for (const hex of ['', '089601', '120774657374696e67', '1a03089601'])
-      assert.notEqual(written(Buffer.from(hex, 'hex')), 'nothing')
+    for (const [what, hex, expected] of MESSAGES) {
+      const found = written(Buffer.from(hex, 'hex'))
+      if (what === 'a group') assert.equal(found, 'nothing')
+      else assert.deepEqual(found, expected)
+    }
     const random = generator(1)
-    const likely = [8, 10, 16, 18, 26, 1, 2, 3, 65, 97, 0x80, 0xff]
+    const likely = [8, 9, 10, 13, 16, 18, 26, 1, 2, 3, 4, 65, 97, 0x80, 0xff]
     for (let round = 0; round < 50_000; round++) {
-      const bytes = Uint8Array.from({ length: random() % 14 }, () => likely[random() % likely.length]!)
+      const bytes = Uint8Array.from({ length: random() % 20 }, () => likely[random() % likely.length]!)
       const found = written(bytes)
       if (found !== 'nothing') assert.deepEqual(found, JSON.parse(JSON.stringify(read(bytes))))
+    }
+  })
+
+  it('writes every 64 bits as they are', () => {
+    const random = generator(2)
+    for (let round = 0; round < 20_000; round++) {
+      const bytes = Buffer.from([9, ...Array.from({ length: 8 }, (_, i) => (i < round % 9 ? random() & 0xff : 0))])
+      const out = new JsonWriter(8)
+      assert.equal(writeProtobuf(out, bytes, 0, bytes.length), true)
+      assert.equal(out.bytes.toString('utf8', 0, out.length), JSON.stringify(read(bytes)))
     }
   })
 

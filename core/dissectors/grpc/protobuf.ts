@@ -9,7 +9,7 @@
 import { isUtf8 } from 'node:buffer'
 import { utf8 } from '../../cursor.ts'
 import type { Json, JsonValue } from '../../item.ts'
-import type { JsonWriter } from '../../json-writer.ts'
+import { constant, type JsonWriter } from '../../json-writer.ts'
 
 /** As deep as the usual libraries go. */
 const MAX_DEPTH = 100
@@ -27,64 +27,184 @@ export function readProtobuf(b: Uint8Array, start: number, end: number): Json | 
 }
 
 /**
- * Writes what `readProtobuf` reads, without objects: most messages repeat no field. Nothing and false where one is
- * repeated, or these bytes are no message.
+ * Writes what `readProtobuf` reads, without objects: senders write fields in the order of their numbers, one that is
+ * repeated at once. Nothing and false where they do not, or these bytes are no message.
  */
 export function writeProtobuf(out: JsonWriter, b: Uint8Array, start: number, end: number): boolean {
   const begin = out.length
   const reading: Reading = { bytes: b, position: start, fields: 0, tried: 0 }
-  if (writeFields(out, reading, end, 0)) return true
+  if (writeFields(out, reading, end, 0) === WRITTEN) return true
   out.length = begin
   return false
 }
 
-function writeFields(out: JsonWriter, reading: Reading, end: number, depth: number): boolean {
-  if (depth > MAX_DEPTH) return false
-  let seen = 0
-  out.byte(OPEN)
-  while (reading.position < end) {
-    const tag = varint(reading, end)
-    if (typeof tag !== 'number' || tag >= MOST_TAG || ++reading.fields > MAX_FIELDS) return false
-    const number = tag >>> 3
-    if (number === 0 || (seen & (1 << number)) !== 0) return false
-    if (seen !== 0) out.byte(COMMA)
-    seen |= 1 << number
-    out.byte(QUOTE)
-    out.integer(number)
-    out.byte(QUOTE)
-    out.byte(COLON)
-    if (!writeValue(out, reading, end, tag & 7, depth)) return false
-  }
-  out.byte(CLOSE)
-  return true
-}
+const WRITTEN = 1
+/** These bytes are no message. */
+const NONE = 0
+/** They may be one, whose fields stand in another order or in groups: that one is for the reader. */
+const ODD = -1
+type Outcome = typeof WRITTEN | typeof NONE | typeof ODD
 
-/** Fields of larger numbers, groups and numbers with a point are rarer: those go by way of objects. */
-const MOST_TAG = 32 << 3
 const OPEN = 123
 const CLOSE = 125
+const OPEN_BRACKET = 91
+const CLOSE_BRACKET = 93
 const COMMA = 44
 const COLON = 58
 const QUOTE = 34
+const FIXED32 = constant('{"fixed32":')
+const FLOAT = constant(',"float":')
+const FIXED64 = constant('{"fixed64":')
+const DOUBLE = constant(',"double":')
+const BASE64 = constant('{"encoding":"base64","text":"')
 
-function writeValue(out: JsonWriter, reading: Reading, end: number, type: number, depth: number): boolean {
-  const value = varint(reading, end)
-  if (type === 0 && typeof value === 'number') {
-    out.integer(value)
-    return true
+function writeFields(out: JsonWriter, reading: Reading, end: number, depth: number): Outcome {
+  if (depth > MAX_DEPTH) return NONE
+  let last = 0
+  /** Where the last field's value begins, -1: in an array. */
+  let single = -1
+  out.byte(OPEN)
+  while (reading.position < end) {
+    const tag = varint(reading, end)
+    if (typeof tag !== 'number') return NONE
+    const number = Math.floor(tag / 8)
+    if (number < 1 || number > MAX_FIELD_NUMBER || ++reading.fields > MAX_FIELDS) return NONE
+    if (number === last) {
+      if (single >= 0) {
+        const written = out.length - single
+        out.reserve(written + 1)
+        out.bytes.copyWithin(single + 1, single, out.length)
+        out.bytes[single] = OPEN_BRACKET
+        out.length++
+        single = -1
+      }
+      out.byte(COMMA)
+    } else {
+      if (number < last) return ODD
+      if (last !== 0) {
+        if (single < 0) out.byte(CLOSE_BRACKET)
+        out.byte(COMMA)
+      }
+      out.byte(QUOTE)
+      out.integer(number)
+      out.byte(QUOTE)
+      out.byte(COLON)
+      single = out.length
+      last = number
+    }
+    const outcome = writeValue(out, reading, end, tag & 7, depth)
+    if (outcome !== WRITTEN) return outcome
   }
-  if (type !== 2 || typeof value !== 'number' || value > end - reading.position) return false
-  const start = reading.position
-  const last = start + value
-  const kind = textKind(reading.bytes, start, last)
-  if (kind === 'plain') {
-    out.string(reading.bytes, start, last)
-    reading.position = last
-    return true
-  }
-  // What may be several things is for the reader that can go back.
-  return kind === 'none' && writeFields(out, reading, last, depth + 1) && reading.position === last
+  if (last !== 0 && single < 0) out.byte(CLOSE_BRACKET)
+  out.byte(CLOSE)
+  return WRITTEN
 }
+
+function writeValue(out: JsonWriter, reading: Reading, end: number, type: number, depth: number): Outcome {
+  if (type === 0) {
+    const value = varint(reading, end)
+    if (value === null) return NONE
+    writeNumber(out, value)
+    return WRITTEN
+  }
+  if (type === 2) {
+    const length = varint(reading, end)
+    if (typeof length !== 'number' || length > end - reading.position) return NONE
+    const start = reading.position
+    const outcome = writeBytes(out, reading, start, start + length, depth)
+    reading.position = start + length
+    return outcome
+  }
+  if (type === 1) return writeFixed(out, reading, end, 8)
+  if (type === 5) return writeFixed(out, reading, end, 4)
+  return type === 3 ? ODD : NONE
+}
+
+function writeNumber(out: JsonWriter, value: number | string): void {
+  if (typeof value === 'number') {
+    out.integer(value)
+    return
+  }
+  out.byte(QUOTE)
+  out.ascii(value)
+  out.byte(QUOTE)
+}
+
+function writeBytes(out: JsonWriter, reading: Reading, start: number, end: number, depth: number): Outcome {
+  const { bytes } = reading
+  const kind = textKind(bytes, start, end)
+  if (kind !== 'plain') {
+    reading.tried += end - start
+    if (reading.tried <= MAX_TRIED) {
+      const { fields } = reading
+      const begin = out.length
+      reading.position = start
+      const outcome = writeFields(out, reading, end, depth + 1)
+      if (outcome === ODD || (outcome === WRITTEN && reading.position === end)) return outcome
+      out.length = begin
+      reading.fields = fields
+    }
+  }
+  if (kind !== 'none') out.string(bytes, start, end)
+  else {
+    out.raw(BASE64)
+    out.ascii(base64(bytes, start, end))
+    out.byte(QUOTE)
+    out.byte(CLOSE)
+  }
+  return WRITTEN
+}
+
+function writeFixed(out: JsonWriter, reading: Reading, end: number, size: 4 | 8): Outcome {
+  if (size > end - reading.position) return NONE
+  const { bytes, position } = reading
+  for (let i = 0; i < size; i++) OCTETS[i] = bytes[position + i]!
+  reading.position += size
+  out.raw(size === 4 ? FIXED32 : FIXED64)
+  if (size === 4) out.integer(WORDS[0]!)
+  else if (WORDS[1]! <= MAX_UPPER) out.integer(WORDS[1]! * 0x1_0000_0000 + WORDS[0]!)
+  else {
+    out.byte(QUOTE)
+    writeLarge(out, WORDS[1]!, WORDS[0]!)
+    out.byte(QUOTE)
+  }
+  out.raw(size === 4 ? FLOAT : DOUBLE)
+  const value = size === 4 ? FLOATS[0]! : DOUBLES[0]!
+  if (Number.isFinite(value)) out.ascii(String(value))
+  else writeNumber(out, String(value))
+  out.byte(CLOSE)
+  return WRITTEN
+}
+
+/** One value's bytes in all their readings; as on the wire, the lowest first. */
+const DOUBLES = new Float64Array(1)
+const OCTETS = new Uint8Array(DOUBLES.buffer)
+const WORDS = new Uint32Array(DOUBLES.buffer)
+const FLOATS = new Float32Array(DOUBLES.buffer)
+/** The upper word of the largest number that JavaScript counts up to. */
+const MAX_UPPER = 0x1f_ffff
+
+/** 64 bits as decimal digits, four at a time: a bigint would take longer than all the rest of the field. */
+function writeLarge(out: JsonWriter, upper: number, lower: number): void {
+  let a = upper >>> 16
+  let b = upper & 0xffff
+  let c = lower >>> 16
+  let d = lower & 0xffff
+  let count = 0
+  while ((a | b | c | d) !== 0) {
+    b += (a % 10_000) << 16
+    a = (a / 10_000) | 0
+    c += (b % 10_000) * 0x1_0000
+    b = (b / 10_000) | 0
+    d += (c % 10_000) * 0x1_0000
+    c = (c / 10_000) | 0
+    GROUPS[count++] = d % 10_000
+    d = (d / 10_000) | 0
+  }
+  out.integer(GROUPS[--count]!)
+  while (count > 0) out.digits(GROUPS[--count]!, 4)
+}
+const GROUPS = new Uint16Array(5)
 
 interface Reading {
   readonly bytes: Uint8Array
@@ -154,10 +274,11 @@ function readBytes(reading: Reading, start: number, end: number, depth: number):
     reading.fields = fields
   }
   if (kind === 'lines') return utf8(bytes, start, end)
-  return {
-    encoding: 'base64',
-    text: Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('base64'),
-  }
+  return { encoding: 'base64', text: base64(bytes, start, end) }
+}
+
+function base64(b: Uint8Array, start: number, end: number): string {
+  return Buffer.from(b.buffer, b.byteOffset + start, end - start).toString('base64')
 }
 
 function textKind(b: Uint8Array, start: number, end: number): 'plain' | 'lines' | 'none' {
