@@ -136,10 +136,22 @@ const PATH = constant(',"path":')
 const NULL = constant('null')
 const DONE = constant(',"grpcStatus":0,"grpcStatusName":"OK","grpcMessage":""')
 
+/** `service` and `rpc`. */
 function callText(path: string): Uint8Array {
+  const known = CALLS.get(path)
+  if (known !== undefined) return known
   const { service, rpc } = splitPath(path)
-  return constant(`,"service":${JSON.stringify(service)},"rpc":${JSON.stringify(rpc)}`)
+  const text = constant(`,"service":${JSON.stringify(service)},"rpc":${JSON.stringify(rpc)}`)
+  if (path.length > MAX_KNOWN_PATH) return text
+  if (CALLS.size === MAX_CALLS) CALLS.clear()
+  CALLS.set(path, text)
+  return text
 }
+
+/** A cluster has a few hundred methods; who asks for ever new and ever longer ones must not fill the memory with them. */
+const MAX_CALLS = 1024
+const MAX_KNOWN_PATH = 256
+const CALLS = new Map<string, Uint8Array>()
 
 export function writeRequestFields(
   ctx: Context,
@@ -151,10 +163,7 @@ export function writeRequestFields(
 ): void {
   const { out } = ctx
   const path = part.head?.pathField ?? null
-  if (path !== null) {
-    path.call ??= callText(path.value)
-    out.raw(path.call)
-  }
+  if (path !== null) out.raw(callText(path.value))
   if (stream.timeout !== null || part.head?.incomplete === false) {
     out.raw(TIMEOUT)
     out.value(stream.timeout)

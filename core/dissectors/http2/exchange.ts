@@ -202,7 +202,8 @@ function responseHeaders(
     out.byte(CLOSE)
     const text = out.bytes.toString('utf8', from, out.length)
     out.length = from
-    if (part.interim.reduce((sum, { length }) => sum + length, text.length) <= MAX_INTERIM) part.interim.push(text)
+    const size = part.interim.reduce((sum, { length }) => sum + length, text.length)
+    if (size <= MAX_INTERIM) part.interim = [...part.interim, text]
     return
   }
   part.size += block.size
@@ -267,9 +268,17 @@ function keepHead(ctx: Context<State>, part: Part, from: number): void {
 
 function decideGrpc(stream: Stream, head: Head): void {
   if (head.type !== null) {
-    const found = /^application\/grpc(?!-web)/i.test(head.type)
-    stream.grpc = stream.grpc === true || found
+    stream.grpc = stream.grpc === true || isGrpcType(head.type)
   } else if (!head.incomplete) stream.grpc ??= false
+}
+
+function isGrpcType(type: string): boolean {
+  // Most are `application/json` and the like: no expression for them.
+  return type === 'application/grpc' || (isLetterG(type.charCodeAt(12)) && /^application\/grpc(?!-web)/i.test(type))
+}
+
+function isLetterG(code: number): boolean {
+  return (code | 0x20) === 103
 }
 
 // ── DATA ──────────────────────────────────────────────────────────────────────────────────────────────────────────

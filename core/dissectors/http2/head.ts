@@ -119,8 +119,12 @@ export function newHead(): Head {
     typeEnd: -1,
     codings: null,
     location: '',
-    grpc: { encoding: null, timeout: null, status: null, message: null, details: null },
+    grpc: nothingSaid(),
   }
+}
+
+export function nothingSaid(): GrpcFields {
+  return { encoding: null, timeout: null, status: null, message: null, details: null }
 }
 
 function readHead(fields: readonly Field[]): Head {

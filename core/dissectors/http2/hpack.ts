@@ -48,9 +48,8 @@ export interface Field {
   /** `"name":"value"`, once it was written twice. */
   text: Uint8Array | null
   uses: number
-  /** JSON of a path and its parts, and of what gRPC calls them, once somebody made it. */
+  /** JSON of a path and its parts, once somebody made it. */
   target: Uint8Array | null
-  call: Uint8Array | null
 }
 
 /** A reference to what was not seen. */
@@ -63,7 +62,6 @@ export const UNKNOWN: Field = {
   text: null,
   uses: 0,
   target: null,
-  call: null,
 }
 
 /** RFC 9113, 6.5.2: SETTINGS_HEADER_TABLE_SIZE before anybody sets it. */
@@ -247,7 +245,7 @@ function decoded(b: Uint8Array, start: number, end: number): string {
 }
 
 function field(name: string, value: string, octets: number, role: Role, bit: number): Field {
-  return { name, value, role, bit, size: name.length + octets + 32, text: null, uses: 0, target: null, call: null }
+  return { name, value, role, bit, size: name.length + octets + 32, text: null, uses: 0, target: null }
 }
 
 function bitOf(name: string): number {

@@ -7,11 +7,12 @@ import type { Written } from '../../json-writer.ts'
 import { constant } from '../../json-writer.ts'
 import type { MessageFlow } from '../grpc/messages.ts'
 import { writeEnd } from '../http/message-end.ts'
-import { type GrpcFields, type Head, newHead } from './head.ts'
+import { type GrpcFields, type Head, newHead, nothingSaid } from './head.ts'
 
 export type Direction = 'request' | 'response'
 
 const NOTHING = Buffer.alloc(0)
+const NONE: readonly string[] = []
 const INTERIM = constant(',"interim":')
 const INCOMPLETE = constant(',"incompleteHeaders":true')
 /** Of a message whose headers were not seen. */
@@ -40,9 +41,9 @@ export class Part {
   trailers: Uint8Array | null = null
   ended = false
   /** Heads of 1xx answers. */
-  readonly interim: string[] = []
+  interim: readonly string[] = NONE
   /** What headers and trailers say of gRPC. */
-  said: GrpcFields = newHead().grpc
+  said: GrpcFields = nothingSaid()
   /** Of a call of gRPC. */
   flow: MessageFlow | null = null
   /** What the connection's sum holds of `weight`. */
