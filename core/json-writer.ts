@@ -145,6 +145,23 @@ export class JsonWriter {
     this.length = p + size + 2
   }
 
+  /** A JSON string, or nothing and false where something in it has to be escaped or is not ASCII. */
+  asciiString(text: string): boolean {
+    const size = text.length
+    this.reserve(size + 2)
+    const b = this.bytes
+    let p = this.length
+    b[p++] = 34
+    for (let i = 0; i < size; i++) {
+      const code = text.charCodeAt(i)
+      if (code >= 0x80 || ESCAPE[code] !== 0) return false
+      b[p++] = code
+    }
+    b[p++] = 34
+    this.length = p
+    return true
+  }
+
   /** A whole number. */
   integer(value: number): void {
     this.reserve(20)

@@ -39,6 +39,8 @@ const ROLE_OF: ReadonlyMap<string, Role> = new Map(ROLES.map(role => [role, role
 
 export interface Field {
   readonly name: string
+  /** `"name":` */
+  readonly label: Uint8Array
   readonly value: string
   readonly role: Role
   /** One of 31 bits, the same for the same name. */
@@ -55,6 +57,7 @@ export interface Field {
 /** A reference to what was not seen. */
 export const UNKNOWN: Field = {
   name: '',
+  label: constant('"":'),
   value: '',
   role: '',
   bit: 0,
@@ -158,11 +161,11 @@ export class HeaderTable {
     if (index === 0) {
       const name = this.text()
       const value = this.text()
-      return field(name, value, this.octets, ROLE_OF.get(name) ?? '', bitOf(name))
+      return field(nameOf(name), value, this.octets)
     }
     const named = this.at(index)
     const value = this.text()
-    return named === UNKNOWN ? UNKNOWN : field(named.name, value, this.octets, named.role, named.bit)
+    return named === UNKNOWN ? UNKNOWN : field(named, value, this.octets)
   }
 
   private at(index: number): Field {
@@ -228,13 +231,15 @@ const VALUE = /^[^\x00-\x08\x0a-\x1f\x7f]*$/
 
 /** `"name":"value"` */
 export function writeField(out: JsonWriter, field: Field): void {
-  if (field.text !== null) out.raw(field.text)
-  else {
-    const text = `${JSON.stringify(field.name)}:${JSON.stringify(field.value)}`
-    // Most fields come once; those that come again do so often.
-    if (field.uses++ > 0) field.text = constant(text)
-    out.ascii(text)
+  if (field.text !== null) {
+    out.raw(field.text)
+    return
   }
+  const start = out.length
+  out.raw(field.label)
+  if (!out.asciiString(field.value)) out.value(field.value)
+  // Most fields come once; those that come again do so often.
+  if (field.uses++ > 0) field.text = Uint8Array.prototype.slice.call(out.bytes, start, out.length)
 }
 
 /** Values are UTF-8 today and were Latin-1 once. */
@@ -244,8 +249,31 @@ function decoded(b: Uint8Array, start: number, end: number): string {
   return latin1(b, start, end)
 }
 
-function field(name: string, value: string, octets: number, role: Role, bit: number): Field {
-  return { name, value, role, bit, size: name.length + octets + 32, text: null, uses: 0, target: null }
+function field({ name, label, role, bit }: Name, value: string, octets: number): Field {
+  return { name, label, value, role, bit, size: name.length + octets + 32, text: null, uses: 0, target: null }
+}
+
+/** What fields of one name have in common. */
+type Name = Pick<Field, 'name' | 'label' | 'role' | 'bit'>
+
+/** Senders have some dozens of them; one who makes up ever new and ever longer ones must not fill the memory. */
+const MAX_NAMES = 1024
+const MAX_KNOWN_NAME = 64
+const NAMES = new Map<string, Name>()
+
+function nameOf(name: string): Name {
+  const known = NAMES.get(name)
+  if (known !== undefined) return known
+  const made: Name = {
+    name,
+    label: constant(`${JSON.stringify(name)}:`),
+    role: ROLE_OF.get(name) ?? '',
+    bit: bitOf(name),
+  }
+  if (name.length > MAX_KNOWN_NAME) return made
+  if (NAMES.size === MAX_NAMES) NAMES.clear()
+  NAMES.set(name, made)
+  return made
 }
 
 function bitOf(name: string): number {
@@ -319,6 +347,6 @@ const STATIC: readonly Field[] = [
   ['via', ''],
   ['www-authenticate', ''],
 ].map(([name, value]) => ({
-  ...field(name!, value!, value!.length, ROLE_OF.get(name!) ?? '', bitOf(name!)),
+  ...field(nameOf(name!), value!, value!.length),
   text: constant(`${JSON.stringify(name)}:${JSON.stringify(value)}`),
 }))
