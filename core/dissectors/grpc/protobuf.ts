@@ -160,21 +160,48 @@ function writeFixed(out: JsonWriter, reading: Reading, end: number, size: 4 | 8)
   const { bytes, position } = reading
   for (let i = 0; i < size; i++) OCTETS[i] = bytes[position + i]!
   reading.position += size
-  out.raw(size === 4 ? FIXED32 : FIXED64)
-  if (size === 4) out.integer(WORDS[0]!)
-  else if (WORDS[1]! <= MAX_UPPER) out.integer(WORDS[1]! * 0x1_0000_0000 + WORDS[0]!)
+  if (size === 4) {
+    out.raw(FIXED32)
+    out.integer(WORDS[0]!)
+    out.raw(FLOAT)
+    writePoint(out, FLOATS[0]!)
+    return WRITTEN
+  }
+  const lower = WORDS[0]!
+  const upper = WORDS[1]!
+  const place = (lower ^ upper ^ (upper >>> 15)) & (KNOWN - 1)
+  const known = KNOWN_TEXTS[place]!
+  if (known !== null && KNOWN_VALUES[place * 2] === lower && KNOWN_VALUES[place * 2 + 1] === upper) {
+    out.raw(known)
+    return WRITTEN
+  }
+  const begin = out.length
+  out.raw(FIXED64)
+  if (upper <= MAX_UPPER) out.integer(upper * 0x1_0000_0000 + lower)
   else {
     out.byte(QUOTE)
-    writeLarge(out, WORDS[1]!, WORDS[0]!)
+    writeLarge(out, upper, lower)
     out.byte(QUOTE)
   }
-  out.raw(size === 4 ? FLOAT : DOUBLE)
-  const value = size === 4 ? FLOATS[0]! : DOUBLES[0]!
+  out.raw(DOUBLE)
+  writePoint(out, DOUBLES[0]!)
+  KNOWN_VALUES[place * 2] = lower
+  KNOWN_VALUES[place * 2 + 1] = upper
+  KNOWN_TEXTS[place] = Uint8Array.prototype.slice.call(out.bytes, begin, out.length)
+  return WRITTEN
+}
+
+/** The other reading, and the end of both. */
+function writePoint(out: JsonWriter, value: number): void {
   if (Number.isFinite(value)) out.ascii(String(value))
   else writeNumber(out, String(value))
   out.byte(CLOSE)
-  return WRITTEN
 }
+
+/** Prices and rates come again and again, and their digits take longer than all the rest of a field. */
+const KNOWN = 256
+const KNOWN_VALUES = new Uint32Array(KNOWN * 2)
+const KNOWN_TEXTS: (Uint8Array | null)[] = new Array(KNOWN).fill(null)
 
 /** One value's bytes in all their readings; as on the wire, the lowest first. */
 const DOUBLES = new Float64Array(1)
