@@ -97,6 +97,25 @@ describe('json writer', () => {
     out.ascii('other')
     assert.equal(saved.toString(), 'first')
   })
+
+  it('writes base64 of any length', () => {
+    for (const size of [0, 1, 2, 3, 4, 5, 100, 1023, 1024, 1025, 1026, 5000]) {
+      const bytes = Uint8Array.from({ length: size + 2 }, (_, i) => (i * 37 + size) & 0xff)
+      const out = new JsonWriter(8)
+      out.base64(bytes, 1, size + 1)
+      const expected = Buffer.from(bytes.subarray(1, size + 1)).toString('base64')
+      assert.equal(out.bytes.toString('utf8', 0, out.length), `"${expected}"`)
+    }
+  })
+
+  it('writes what needs no escape without making JSON of it', () => {
+    const out = new JsonWriter(8)
+    assert.equal(out.plain('a longer text than it has room for'), true)
+    assert.equal(out.bytes.toString('utf8', 0, out.length), '"a longer text than it has room for"')
+    const { length } = out
+    for (const text of ['a"b', 'a\\b', 'a\nb', 'ü', '\u0000']) assert.equal(out.plain(text), false)
+    assert.equal(out.length, length)
+  })
 })
 
 /** Read back from a writer that is too small at first. */

@@ -441,6 +441,6 @@ function writePayload(
     return true
   }
   out.length = begin
-  out.ascii(`"${Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('base64')}"`)
+  out.base64(bytes, start, end)
   return false
 }

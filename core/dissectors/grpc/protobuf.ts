@@ -56,7 +56,7 @@ const FIXED32 = constant('{"fixed32":')
 const FLOAT = constant(',"float":')
 const FIXED64 = constant('{"fixed64":')
 const DOUBLE = constant(',"double":')
-const BASE64 = constant('{"encoding":"base64","text":"')
+const BASE64 = constant('{"encoding":"base64","text":')
 
 function writeFields(out: JsonWriter, reading: Reading, end: number, depth: number): Outcome {
   if (depth > MAX_DEPTH) return NONE
@@ -148,8 +148,7 @@ function writeBytes(out: JsonWriter, reading: Reading, start: number, end: numbe
   if (kind !== 'none') out.string(bytes, start, end)
   else {
     out.raw(BASE64)
-    out.ascii(base64(bytes, start, end))
-    out.byte(QUOTE)
+    out.base64(bytes, start, end)
     out.byte(CLOSE)
   }
   return WRITTEN
@@ -301,11 +300,10 @@ function readBytes(reading: Reading, start: number, end: number, depth: number):
     reading.fields = fields
   }
   if (kind === 'lines') return utf8(bytes, start, end)
-  return { encoding: 'base64', text: base64(bytes, start, end) }
-}
-
-function base64(b: Uint8Array, start: number, end: number): string {
-  return Buffer.from(b.buffer, b.byteOffset + start, end - start).toString('base64')
+  return {
+    encoding: 'base64',
+    text: Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('base64'),
+  }
 }
 
 function textKind(b: Uint8Array, start: number, end: number): 'plain' | 'lines' | 'none' {

@@ -202,7 +202,7 @@ export function writeText(out: JsonWriter, b: Uint8Array, start: number, end: nu
     return [begin, done]
   }
   out.length = begin
-  out.ascii(`"${Buffer.from(b.buffer, b.byteOffset + start, end - start).toString('base64')}"`)
+  out.base64(b, start, end)
   const done = out.length
   out.raw(BASE64)
   if (cut) out.raw(TRUNCATED)
