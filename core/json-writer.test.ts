@@ -110,10 +110,10 @@ describe('json writer', () => {
 
   it('writes what needs no escape without making JSON of it', () => {
     const out = new JsonWriter(8)
-    assert.equal(out.plain('a longer text than it has room for'), true)
+    assert.equal(out.asciiString('a longer text than it has room for'), true)
     assert.equal(out.bytes.toString('utf8', 0, out.length), '"a longer text than it has room for"')
     const { length } = out
-    for (const text of ['a"b', 'a\\b', 'a\nb', 'ü', '\u0000']) assert.equal(out.plain(text), false)
+    for (const text of ['a"b', 'a\\b', 'a\nb', 'ü', '\u0000']) assert.equal(out.asciiString(text), false)
     assert.equal(out.length, length)
   })
 })
