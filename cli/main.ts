@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   new: async () => (await import('./new.ts')).addNew,
   replay: async () => (await import('./replay.ts')).addReplay,
   pcapdump: async () => (await import('./pcapdump.ts')).addPcapdump,
+  snapshot: async () => (await import('./snapshot.ts')).addSnapshot,
   spool: async () => (await import('./spool.ts')).addSpool,
   doctor: async () => (await import('./doctor.ts')).addDoctor,
   demo: async () => (await import('./demo.ts')).addDemo,

@@ -89,7 +89,7 @@ describe('pcapdump', function () {
   it('says when the ring does not reach back so far', async () => {
     const { code, stderr } = await dump('--ring', all, '--dest', '-', '--from', '2001-01-01T00:00:00Z')
     assert.equal(code, 0)
-    assert.match(stderr, /^ring all begins at 20\S+Z: there is nothing older$/m)
+    assert.match(stderr, /^the ring of all begins at 20\S+Z: there is nothing older$/m)
   })
 
   it('leaves no file behind when it fails', async () => {

@@ -67,13 +67,14 @@ async function dump(options: Options): Promise<number> {
       `pcapdump, process ${process.pid}`,
     )
     try {
-      const names = format === 'pcapng' ? await window.names() : []
+      const names = format === 'pcapng' ? (await window.names()).flat() : []
       const title = `Hookline ${await version()}`
       const settings = { ...PLAIN, format, title, names, signal: control.signal }
       const save = (write: Write) => exportPackets(window.inputs, settings, write)
       const done = path === null ? await save(toStandardOutput) : await writeWholeFile(path, save)
       process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
-      for (const remark of await remarksOn(done, window, span.from)) process.stderr.write(`${remark}\n`)
+      const remarks = [...(await shortRings(window, span.from)), ...lossesOf(done)]
+      for (const remark of remarks) process.stderr.write(`${remark}\n`)
     } finally {
       window.close()
     }
@@ -127,22 +128,31 @@ export function toldOf({ packets, bytes, first, last }: Exported): string {
   return `${counted(packets, 'packet')}, ${sized(bytes)}${when}`
 }
 
-/** What is not in the file, though it may have been asked for. */
-export async function remarksOn(done: Exported, window: RingWindow, from: bigint | null): Promise<string[]> {
+/** Rings that do not reach back as far as was asked for, a line each. */
+export async function shortRings(window: RingWindow, from: bigint | null): Promise<string[]> {
   const remarks: string[] = []
   for (const [i, first] of (await window.beginnings()).entries()) {
-    const ring = printable(window.workers[i]!)
-    if (first === null) remarks.push(`ring ${ring} is empty`)
-    else if (from !== null && first > from)
-      remarks.push(`ring ${ring} begins at ${written(first)}: there is nothing older`)
+    const ring = `the ring of ${printable(window.workers[i]!)}`
+    if (first === null) remarks.push(`${ring} is empty`)
+    else if (from !== null && first > from) remarks.push(`${ring} begins at ${written(first)}: there is nothing older`)
   }
-  for (const { name, worker, dropped } of done.interfaces)
+  return remarks
+}
+
+/** What is not in the file, though it was within the window, a line each. */
+export function lossesOf({
+  interfaces,
+  missed,
+  damaged,
+}: Pick<Exported, 'interfaces' | 'missed' | 'damaged'>): string[] {
+  const remarks: string[] = []
+  for (const { name, worker, dropped } of interfaces) {
+    const where = printable(worker === null ? name : `${worker}: ${name}`)
     if (dropped !== null && dropped > 0)
-      remarks.push(
-        `${printable(worker === null ? name : `${worker}: ${name}`)} lost ${counted(dropped, 'packet')} while these were captured`,
-      )
-  if (done.missed > 0) remarks.push(`${counted(done.missed, 'packet')} left the ring before they were read`)
-  if (done.damaged > 0) remarks.push(`${grouped(done.damaged)} bytes of the ring are damaged and could not be read`)
+      remarks.push(`${where} lost ${counted(dropped, 'packet')} while these were captured`)
+  }
+  if (missed > 0) remarks.push(`${counted(missed, 'packet')} left the ring before they were read`)
+  if (damaged > 0) remarks.push(`${grouped(damaged)} bytes of the ring are damaged and could not be read`)
   return remarks
 }
 

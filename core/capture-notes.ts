@@ -68,6 +68,7 @@ export type DamageCause =
   | 'fraction of a second'
   | 'too many interfaces'
   | 'compression'
+  | 'archive'
 
 export interface Damage {
   cause: DamageCause

@@ -1,5 +1,6 @@
 /** A window of time in one or several rings, held by pins while it is read. */
-import { basename, resolve } from 'node:path'
+import { hostname } from 'node:os'
+import { resolve, sep } from 'node:path'
 import { Fault } from '../core/fault.ts'
 import type { Packet } from '../core/packet.ts'
 import { PacketFilter } from './bpf/expression.ts'
@@ -25,7 +26,7 @@ const PIN_MS = 60_000
 export class RingWindow {
   /** One for each ring, in their order. */
   readonly inputs: readonly ExportInput[]
-  /** Names of workers, after the rings' folders; no two are the same. */
+  /** Names of the workers whose rings these are, after their folders; no two are the same. */
   readonly workers: readonly string[]
   private readonly directories: readonly string[]
   private readonly window: Window
@@ -37,7 +38,7 @@ export class RingWindow {
   constructor(rings: readonly string[], window: Window, holder: string) {
     this.window = window
     this.directories = rings.map(ring => resolve(ring))
-    this.workers = unlike(this.directories.map(directory => basename(directory)))
+    this.workers = unlike(this.directories.map(workerOf))
     const filter = window.filter === null ? null : new PacketFilter(window.filter)
     const flows = window.filter === null ? null : narrow(window.filter)
     for (const directory of this.directories) checkRing(directory)
@@ -56,16 +57,18 @@ export class RingWindow {
     this.inputs = this.readers.map((reader, i) => ({ reader, wants, worker: several ? this.workers[i]! : null }))
   }
 
-  /** Names that DNS gave to addresses within the window, whatever the filter leaves of it. */
-  async names(): Promise<AddressName[]> {
+  /** For each ring, names that DNS gave to addresses within the window, whatever the filter leaves of it. */
+  async names(): Promise<AddressName[][]> {
     const { from, to } = this.window
-    const found = new DnsNames()
+    const all: AddressName[][] = []
     for (const directory of this.directories) {
+      const found = new DnsNames()
       const reader = openReader(directory, { from, to, filter: DNS_FLOWS })
       while (await reader.load()) for (let p = reader.next(); p !== null; p = reader.next()) found.packet(p)
       reader.close()
+      all.push(found.names())
     }
-    return found.names()
+    return all
   }
 
   /** For each ring, when its oldest packet was captured, ns since 1970; null: it holds none. */
@@ -117,6 +120,12 @@ async function firstOf(directory: string): Promise<bigint | null> {
   } finally {
     reader.close()
   }
+}
+
+/** A ring lies in `ring` of a folder that says more, or in the usual place of this machine. */
+function workerOf(directory: string): string {
+  const telling = directory.split(sep).findLast(folder => folder !== 'ring')
+  return telling === undefined || telling === '' || telling === 'hookline' ? hostname() : telling
 }
 
 /** `node-a`, `node-a-2`. */

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { createGzip, gzipSync, zstdCompressSync } from 'node:zlib'
 import { emptyPacket, type Packet } from '../../core/packet.ts'
 import { PcapWriter } from '../../core/pcap.ts'
-import { type CaptureFile, openCapture } from './file.ts'
+import { type OpenedCapture, openCapture } from './file.ts'
 
 const PACKETS = 5000
 
@@ -267,7 +267,7 @@ const READ_STDIN = `
     console.log(JSON.stringify({ packets, bytes, size: file.size, position: file.position }))
   })`
 
-async function read(file: CaptureFile): Promise<Seen> {
+async function read(file: OpenedCapture): Promise<Seen> {
   const seen = { packets: 0, bytes: 0 }
   do {
     for (let packet = file.next(); packet !== null; packet = file.next()) {

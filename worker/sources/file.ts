@@ -12,23 +12,66 @@ import { Fault } from '../../core/fault.ts'
 import type { Packet } from '../../core/packet.ts'
 import { CaptureParser } from '../../core/pcap.ts'
 
-/** `-` is standard input. Throws a Fault when there is nothing to read there. */
-export async function openCapture(path: string): Promise<CaptureFile> {
+/** `-` is standard input. A tar archive of captures is opened as one capture. Throws a Fault when there is nothing to read. */
+export async function openCapture(path: string): Promise<OpenedCapture> {
   const { source, size } = path === '-' ? { source: new StreamInput(process.stdin), size: null } : await openPath(path)
-  const input = new Beginning(source)
+  const input = await unpacked(source)
   try {
-    const head = await input.peek(LONGEST_MAGIC)
-    const compression = COMPRESSIONS.find(({ magics }) => magics.some(magic => magic.test(head))) ?? null
-    return new CaptureFile(compression === null ? input : new Decompressed(input, compression), size)
+    if (!(await isTar(input))) return new CaptureFile(input, size)
+    const { CaptureArchive } = await import('./archive.ts')
+    return new CaptureArchive(
+      input,
+      size,
+      async stream => new CaptureFile(await unpacked(new StreamInput(stream)), null),
+    )
   } catch (error) {
     input.close()
     throw error
   }
 }
 
+/** What the bytes are when they are not compressed any more. */
+async function unpacked(source: Input): Promise<Beginning> {
+  const input = new Beginning(source)
+  try {
+    const head = await input.peek(LONGEST_MAGIC)
+    const compression = COMPRESSIONS.find(({ magics }) => magics.some(magic => magic.test(head))) ?? null
+    return compression === null ? input : new Beginning(new Decompressed(input, compression))
+  } catch (error) {
+    input.close()
+    throw error
+  }
+}
+
+/** As the kernel's tools write them: POSIX and GNU. A tar begins with the name of its first file. */
+const TAR_MAGIC = { at: 257, text: 'ustar' }
+/** First bytes of captures, which nobody should have to wait for longer than for them. */
+const CAPTURE_MAGIC = /^(\xa1\xb2|\xd4\xc3|\x4d\x3c|\x34\xcd|\x0a\x0d\x0d\x0a)/
+
+async function isTar(input: Beginning): Promise<boolean> {
+  if (CAPTURE_MAGIC.test(await input.peek(LONGEST_MAGIC))) return false
+  const { at, text } = TAR_MAGIC
+  return (await input.peek(at + text.length)).slice(at) === text
+}
+
 /** Ask `next` until it says null, then `load`, until that says false. */
-export class CaptureFile {
+export interface OpenedCapture {
   /** Bytes of the file, as it lies there; null where that is not known beforehand. */
+  readonly size: number | null
+  /** Bytes of the file that were read, before decompression. */
+  readonly position: number
+  readonly notes: CaptureNotes
+  readonly format: 'pcap' | 'pcapng' | null
+  readonly compression: 'gzip' | 'zstd' | null
+  /** Reads the next bytes. false: there are none. Throws a Fault when this is no capture, or cannot be read on. */
+  load(): Promise<boolean>
+  /** The same object each time, overwritten by the next call; its bytes are valid until the next `load`. */
+  next(): Packet | null
+  /** At any time, also while `load` waits: that one then says false. */
+  close(): void
+}
+
+export class CaptureFile implements OpenedCapture {
   readonly size: number | null
   private readonly input: Input
   private readonly parser = new CaptureParser()
@@ -39,7 +82,6 @@ export class CaptureFile {
     this.size = size
   }
 
-  /** Reads the next bytes. false: there are none. Throws a Fault when this is no capture, or cannot be read on. */
   async load(): Promise<boolean> {
     const { parser, input } = this
     if (this.finished) return false
@@ -51,12 +93,10 @@ export class CaptureFile {
     return true
   }
 
-  /** The same object each time, overwritten by the next call; its bytes are valid until the next `load`. */
   next(): Packet | null {
     return this.parser.next()
   }
 
-  /** Bytes of the file that were read, before decompression. */
   get position(): number {
     return this.input.position
   }
@@ -73,7 +113,6 @@ export class CaptureFile {
     return this.input.compression?.name ?? null
   }
 
-  /** At any time, also while `load` waits: that one then says false. */
   close(): void {
     this.finished = true
     this.input.close()
@@ -97,7 +136,7 @@ export class CaptureFile {
 }
 
 /** Bytes from somewhere. */
-interface Input {
+export interface Input {
   /** Bytes that were read from the file. */
   readonly position: number
   readonly compression: Compression | null
@@ -108,7 +147,7 @@ interface Input {
   close(): void
 }
 
-interface Compression {
+export interface Compression {
   name: 'gzip' | 'zstd'
   /** First bytes, one character a byte. */
   magics: readonly RegExp[]
@@ -223,8 +262,6 @@ class StreamInput implements Input {
 
 /** An input whose first bytes can be looked at before they are read. */
 class Beginning implements Input {
-  readonly compression = null
-  readonly failure = null
   private readonly input: Input
   private head = new Uint8Array(0)
 
@@ -233,13 +270,22 @@ class Beginning implements Input {
   }
 
   get position(): number {
-    return this.input.position - this.head.length
+    return this.input.position - (this.compression === null ? this.head.length : 0)
+  }
+
+  get compression(): Compression | null {
+    return this.input.compression
+  }
+
+  get failure(): string | null {
+    return this.input.failure
   }
 
   /** Up to `count` bytes, fewer when there are no more, one character a byte. */
   async peek(count: number): Promise<string> {
-    const head = new Uint8Array(count)
-    let length = 0
+    const head = new Uint8Array(Math.max(count, this.head.length))
+    head.set(this.head)
+    let { length } = this.head
     while (length < count) {
       const more = await this.input.read(head.subarray(length))
       if (more === 0) break
