@@ -617,6 +617,42 @@ describe('patience on a stream', () => {
   })
 })
 
+describe('several answers that are read at once', () => {
+  /** `!a!b`: two answers. */
+  const AT_ONCE: Dissector<State> = {
+    ...LINES,
+    read(at, ctx) {
+      const line = at.text(at.lineEnd(1000) + 1 - at.position).trimEnd()
+      return line.split(/(?=[!*])/).map(one => messageOf(one, ctx) as Message)
+    },
+  }
+
+  it('belong to one request each, in order', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n?b\n?c\n')
+    d.tell('!a*event!b\n')
+    d.tell('!c!d\n')
+    assert.deepEqual(read(d, [AT_ONCE]).items.map(line), [
+      '?a !a',
+      '*event line 0',
+      '?b !b',
+      '?c !c',
+      'null !d pair-not-found',
+    ])
+  })
+
+  it('belong to none, where requests may be missing between', () => {
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.ask('?b\n')
+    d.packets.pop()
+    d.ask('?c\n')
+    d.tell('!a!b\n')
+    d.tell('!c\n')
+    for (const one of read(d, [AT_ONCE]).items.map(line)) assert.doesNotMatch(one, /\?a !b|\?c !b|\?b !c/)
+  })
+})
+
 describe('messages that go one way', () => {
   const ONE_WAY: Dissector<State> = {
     ...LINES,

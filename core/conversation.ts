@@ -433,7 +433,7 @@ export class Conversation implements Reader {
       this.messageEnd = (half.next - (end - position)) | 0
       const wasHeld = half.held === bytes
       if (wasHeld) half.heldStart = position
-      if (Array.isArray(message)) for (const one of message) this.deliver(c, half, one, size, awaited)
+      if (Array.isArray(message)) this.deliverAll(c, half, message, size, awaited)
       else this.deliver(c, half, message, size, awaited)
       // A limit may have cost the connection, and this side what it held.
       if (wasHeld && half.held !== bytes) return end
@@ -609,6 +609,18 @@ export class Conversation implements Reader {
   }
 
   // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Of several answers each belongs to the next request: whose the others are is certain where order alone decides. */
+  private deliverAll(c: Connection, half: Half, messages: Message[], read: number, awaited: Request | null): void {
+    const { dissector } = c
+    let request = awaited
+    for (const message of messages) {
+      this.deliver(c, half, message, read, request)
+      const next = c.waiting?.queue[0]
+      if (request === null || next === request) continue
+      request = next !== undefined && !next.exact && c.dissector === dissector ? next : null
+    }
+  }
 
   private deliver(c: Connection, half: Half, message: Message, read: number, awaited: Request | null): void {
     const size = message.size ?? read
@@ -872,7 +884,7 @@ export class Conversation implements Reader {
     this.messageEnd = (half.next - (end - position)) | 0
     const size = this.takeSize(half, position - start)
     this.count(c, size)
-    for (const one of [message].flat()) this.deliver(c, half, one, size, awaited)
+    this.deliverAll(c, half, [message].flat(), size, awaited)
     return position
   }
 
