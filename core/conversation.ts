@@ -35,7 +35,7 @@ const MAX_MESSAGE = 16 << 20
 /** From this size on a message is read again only when a good part more of it has come. */
 const EAGER = 16_384
 /** Room for the beginning of a message; thousands of connections may stop within one. */
-const LEAST_HELD = 512
+const LEAST_HELD = 64
 /** Smaller messages too, once so many bytes were read in vain: one byte a segment must not cost the square. */
 const MAX_REREAD = 1 << 20
 /** Beyond this a message is not even read again when the other side speaks. */

@@ -1,7 +1,7 @@
 /** Finds out whose message begins with bytes that nobody has claimed yet, by asking the dissectors. */
 import type { Connection, Half } from './connections.ts'
 import { type Cursor, Incomplete, Malformed } from './cursor.ts'
-import type { Context, Dissector, Side } from './dissector.ts'
+import type { Context, Dissector, Side, Transport } from './dissector.ts'
 
 export interface Found {
   dissector: Dissector
@@ -13,6 +13,7 @@ export interface Found {
 
 export class Recognition {
   private readonly dissectors: readonly Dissector[]
+  private readonly byTransport: Readonly<Record<Transport, readonly Dissector[]>>
   /** Those that may begin within what nobody knows. */
   private readonly interrupting: readonly Dissector[]
   private readonly at: Cursor
@@ -21,9 +22,15 @@ export class Recognition {
   /** `at` and `context` are what is shown to the dissectors. */
   constructor(dissectors: readonly Dissector[], at: Cursor, context: Context) {
     this.dissectors = dissectors
-    this.interrupting = dissectors.filter(
-      ({ opening, transports }) => opening !== undefined && transports.includes('tcp'),
-    )
+    const of = (transport: Transport) => dissectors.filter(({ transports }) => transports.includes(transport))
+    this.byTransport = {
+      tcp: of('tcp'),
+      udp: of('udp'),
+      icmp: of('icmp'),
+      icmpv6: of('icmpv6'),
+      sctp: of('sctp'),
+    }
+    this.interrupting = of('tcp').filter(({ opening }) => opening !== undefined)
     this.at = at
     this.context = context
   }
@@ -39,8 +46,8 @@ export class Recognition {
     for (const hinted of HINTS)
       for (const side of sides) {
         const port = (half === c.forth) === (side === 'client') ? c.otherPort : c.port
-        for (const dissector of this.dissectors) {
-          if (dissector.ports.includes(port) !== hinted || !dissector.transports.includes(c.transport)) continue
+        for (const dissector of this.byTransport[c.transport]) {
+          if (dissector.ports.includes(port) !== hinted) continue
           const answer = this.probe(c, dissector, side, port, hinted, bytes, start, end)
           if (answer === 'yes') return { dissector, side, hinted }
           if (answer === 'more') open = true

@@ -115,6 +115,7 @@ function probe(at: Cursor, from: Side, ctx: Context<Transfers>): boolean {
   const length = ctx.transport === 'tcp' ? at.u16() : at.remaining
   if (length < HEADER) return false
   const start = at.position
+  at.need(HEADER)
   const head = readHeader(at)
   if (!isPlausible(head, length)) return false
   // Announcements and questions go the same way there, to everybody: the sender is the only known end.

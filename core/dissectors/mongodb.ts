@@ -164,10 +164,14 @@ function takeIn(at: Cursor, intake: Intake): Kept {
 /** Fails as early as it can: who probes must not wait for more of what is another protocol. */
 function readHeader(at: Cursor): Header {
   const length = at.u32le()
-  if (length < HEADER_SIZE || length > MAX_LENGTH) at.fail(`a message, found ${length} bytes`)
+  if (!isLength(length)) at.fail(`a message, found ${length} bytes`)
   const [requestId, responseTo, opcode] = [at.u32le() | 0, at.u32le() | 0, at.u32le()]
   if (!OPCODES.has(opcode) && opcode !== OP_COMPRESSED) at.fail(`an opcode, found ${opcode}`)
   return { length, requestId, responseTo, opcode }
+}
+
+function isLength(length: number): boolean {
+  return length >= HEADER_SIZE && length <= MAX_LENGTH
 }
 
 function message(opened: Opened, ctx: Context<State>): Message {
@@ -520,6 +524,10 @@ function errorOf(kept: Kept, fields: Fields | null): ErrorFields {
 // ── recognising ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function probe(at: Cursor, from: Side): boolean {
+  // What is no length says so without an exception: most of what is asked about is another protocol.
+  const { position } = at
+  if (!isLength(at.u32le())) return false
+  at.position = position
   const header = readHeader(at)
   const sender = OPCODES.get(header.opcode)?.sender ?? 'both'
   if (sender !== 'both' && sender !== from) return false

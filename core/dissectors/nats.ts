@@ -12,7 +12,7 @@ import { type Cursor, latin1 } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side, Summary } from '../dissector.ts'
 import type { Json } from '../item.ts'
 import { type ApiCall, apiCall, type Delivery, delivery, isPull, parseJson } from './nats/jetstream.ts'
-import { type Operation, readLine } from './nats/operation.ts'
+import { kindOf, type Operation, readLine } from './nats/operation.ts'
 import type { Payload } from './nats/payload.ts'
 
 /** ms. Client libraries give up after some seconds; what somebody answers after a minute was no question of theirs. */
@@ -425,6 +425,8 @@ const MAX_PROBED = 4096
 
 function probe(at: Cursor, from: Side, ctx: Context<State>): boolean {
   const start = at.position
+  if (kindOf(at) === null) return false
+  at.position = start
   const { kind, words, size } = readLine(at)
   const { name, sender, follows } = kind
   // Everybody writes the name in capitals, and CR before LF; who does not may be somebody else.

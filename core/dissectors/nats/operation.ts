@@ -127,17 +127,21 @@ const TAB = 9
 
 /** The name and the character behind it, which stays unread when it ends the line. */
 function readKind(at: Cursor): Kind {
+  return kindOf(at) ?? at.fail('the name of an operation')
+}
+
+/** As `readKind`; null where no operation begins, for who probes: an exception costs more than the rest. */
+export function kindOf(at: Cursor): Kind | null {
   const start = at.position
   let byte = at.u8()
   // At once: who probes must not wait for more of what is another protocol.
-  if (!BEGINS.has(byte >= SMALL_A ? byte - SMALL : byte)) at.fail('an operation')
+  if (!BEGINS.has(byte >= SMALL_A ? byte - SMALL : byte)) return null
   while (byte > SPACE) {
-    if (at.position - start > LONGEST_NAME) at.fail('the name of an operation')
+    if (at.position - start > LONGEST_NAME) return null
     byte = at.u8()
   }
   const kind = BY_NAME.get(utf8(at.bytes, start, at.position - 1).toUpperCase())
-  if (kind === undefined || (byte !== SPACE && byte !== TAB && byte !== CR && byte !== LF))
-    at.fail('the name of an operation')
+  if (kind === undefined || (byte !== SPACE && byte !== TAB && byte !== CR && byte !== LF)) return null
   if (byte === CR || byte === LF) at.position--
   return kind
 }
