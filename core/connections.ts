@@ -179,6 +179,8 @@ export class Connection {
   /** What items of one face and version share, the latest in front. */
   prefixes: Prefix[] = []
 
+  /** In the table. */
+  here = true
   life: Life
   lastSeconds = 0
   lastNanoseconds = 0
@@ -363,6 +365,7 @@ export class Connections {
   }
 
   remove(c: Connection): void {
+    c.here = false
     this.ages[c.life].remove(c)
     this.count--
     if (c.life === 'closed') this.closed--

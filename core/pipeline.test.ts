@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
-import { MAX_CONNECTIONS } from './connections.ts'
+import { MAX_CLOSED, MAX_CONNECTIONS } from './connections.ts'
 import type { Item } from './item.ts'
 import type { Packet } from './packet.ts'
 import { Pipeline } from './pipeline.ts'
@@ -316,6 +316,20 @@ describe('pipeline', () => {
             dissect(damaged(packets, random), protocols, random() % 2 === 0 ? 0 : KEEP)
         }
       })
+
+  it('ends with open connections where as many have closed as are kept', () => {
+    const items: Item[] = []
+    const pipeline = quiet(items)
+    const open = 3
+    for (let i = 0; i < MAX_CLOSED + open; i++) {
+      const d = new Dialogue(0, { client: { address: i, port: 40_000 } }).open()
+      d.ask(get(`/${i}`))
+      if (i >= open) d.close()
+      for (const packet of d.packets) pipeline.packet(packet)
+    }
+    pipeline.finish()
+    assert.equal(new Set(items.map(({ id }) => id)).size, MAX_CLOSED + open)
+  })
 })
 
 /** Lost, repeated, swapped, cut and overwritten anywhere, headers and times included. */

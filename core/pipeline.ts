@@ -159,7 +159,8 @@ export class Pipeline {
 
   /** No packet will come any more. */
   finish(): void {
-    for (const c of [...this.connections]) this.retire(c, 'capture-ended')
+    // One that is concluded may push an older one out.
+    for (const c of [...this.connections]) if (c.here) this.retire(c, 'capture-ended')
     this.fragments.end()
     this.tally.skip('IP fragments not completed', this.fragmentBytes)
     this.fragmentBytes = 0
