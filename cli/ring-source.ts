@@ -13,6 +13,8 @@ import { counted, grouped, sized } from './terminal.ts'
 const NEWS_MS = 100
 /** After the recorder's end what it wrote last is there at once. */
 const LAST_MS = 300
+/** Who ends the command does not wait for a slow script to read all that was recorded: it stays in the ring. */
+const READ_ON_MS = 5000
 /** Packets come through buffers: those of this second may still be on their way. Seconds. */
 const UNDERWAY = 1
 
@@ -26,6 +28,8 @@ export async function openRing(settings: Omit<RecorderSettings, 'remark'>): Prom
 
 function sourceOf(recorder: Recorder, reader: Reader, told: string[]): Source {
   let read = 0
+  const most = { packets: 0, seconds: 0 }
+  let stopped = Number.POSITIVE_INFINITY
   let lastRead = 0
   let clock = 0
   let skipping = false
@@ -47,6 +51,9 @@ function sourceOf(recorder: Recorder, reader: Reader, told: string[]): Source {
       await recorder.news(NEWS_MS)
       return !recorder.ended
     }
+    if (performance.now() - stopped > READ_ON_MS) return false
+    most.packets = Math.max(most.packets, lag())
+    most.seconds = Math.max(most.seconds, behind())
     waiting ??= reader.load()
     const found = await Promise.race([waiting, pause(recorder.ended ? LAST_MS : NEWS_MS, null)])
     if (found === null) return !recorder.ended
@@ -82,6 +89,7 @@ function sourceOf(recorder: Recorder, reader: Reader, told: string[]): Source {
     },
     status: () => statusOf(recorder, skipping ? null : { packets: lag(), seconds: behind(), missed: reader.missed }),
     stop() {
+      stopped = performance.now()
       void recorder.stop()
     },
     async close() {
@@ -95,7 +103,7 @@ function sourceOf(recorder: Recorder, reader: Reader, told: string[]): Source {
       const lines = accountOf(recorder)
       if (!skipping)
         lines.push(
-          `reader: ${counted(read, 'packet')} read, ${grouped(lag())} behind, ${counted(reader.missed, 'packet')} missed`,
+          `reader: ${counted(read, 'packet')} read, ${grouped(lag())} left in the ring, ${grouped(reader.missed)} missed; at most ${counted(most.packets, 'packet')}, ${most.seconds.toFixed(1)} s behind`,
         )
       return lines
     },
