@@ -239,7 +239,7 @@ function tapTold(stderr: string, folder: string): Told {
     seen: number(line[1]!),
     dropped: causes.reduce((sum, count) => sum + count, 0),
     behind: read === null ? null : { missed: number(read[1]!), packets: number(read[2]!), seconds: Number(read[3]) },
-    lines: stderr.split('\n').filter(text => /^(captured|ring|reader|script|HTTP|the kernel)/.test(text)),
+    lines: stderr.split('\n').filter(text => /^(captured|ring|reader|script|HTTP|the kernel|\[)/.test(text)),
   }
 }
 

@@ -185,6 +185,20 @@ describe('run', function () {
     assert.equal(bytes, headers + parsed + skipped)
   })
 
+  it('on Ctrl-C at a terminal, which every process of the group gets, costs no script its variables', async () => {
+    const path = script('seen.js', '// Seen.\nlet seen = 0\nfunction onItemCaptured() { console.log(++seen) }\n')
+    const child = start(folder, ['run', path, '-q', '--pcap', '-'], {}, { detached: true })
+    const all = ended(child)
+    child.stdin.on('error', () => {})
+    createReadStream(SHOP_PCAP, { end: 200_000 }).pipe(child.stdin, { end: false })
+    await once(child.stderr, 'data')
+    process.kill(-child.pid!, 'SIGINT')
+    const { stderr, code } = await all
+    assert.equal(code, 130)
+    assert.doesNotMatch(stderr, /sandbox process died/)
+    assert.equal(stderr.match(/^\[Seen\] 1$/gm)?.length, 1)
+  })
+
   it('on Ctrl-C leaves a slow script behind, and says how much it did not see', async () => {
     const path = script(
       'slower.js',

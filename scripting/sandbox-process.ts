@@ -52,6 +52,8 @@ export class SandboxProcess {
     const child = spawn(program, dissects ? [...args, '--dissect'] : args, {
       cwd: '/',
       env: {},
+      // Its own group: Ctrl-C is for us, and scripts still see what was captured.
+      detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
     })
     await new Promise<void>((resolve, reject) => {

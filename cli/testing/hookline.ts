@@ -1,5 +1,5 @@
 /** Starts ./hookline as users do, for tests: with a home of its own and no terminal. */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
@@ -17,9 +17,14 @@ export function start(
   stateHome: string,
   words: readonly string[],
   more: Record<string, string> = {},
+  options: Pick<SpawnOptions, 'detached'> = {},
 ): ChildProcessWithoutNullStreams {
   const { FORCE_COLOR: _, NO_COLOR: __, COLUMNS: ___, ...env } = process.env
-  return spawn(`${HOME}hookline`, words, { cwd: HOME, env: { ...env, XDG_STATE_HOME: stateHome, ...more } })
+  return spawn(`${HOME}hookline`, words, {
+    cwd: HOME,
+    env: { ...env, XDG_STATE_HOME: stateHome, ...more },
+    ...options,
+  })
 }
 
 export async function hookline(stateHome: string, words: readonly string[], input?: Uint8Array): Promise<Ended> {
