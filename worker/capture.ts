@@ -7,6 +7,7 @@ import type { Fault } from '../core/fault.ts'
 /** One file in sources/ each. `best` asks them in the order of sources/choice.ts. */
 export interface CaptureSource {
   name: CaptureName
+  /** Two or three words, as in `capturing by …`. */
   title: string
   /** What keeps it from capturing on this machine and what that thing needs, in words; null: nothing does. */
   obstacle(options: CaptureOptions): Promise<string | null>

@@ -84,7 +84,12 @@ async function sources(options: CaptureOptions): Promise<Finding[]> {
     const obstacle = await source.obstacle(options)
     const reservation = obstacle === null ? ((await source.reservation?.(options)) ?? null) : null
     if (obstacle !== null) findings.push({ name, state: 'missing', says: obstacle })
-    else findings.push({ name, state: reservation === null ? 'works' : 'limited', says: reservation ?? title })
+    else
+      findings.push({
+        name,
+        state: reservation === null ? 'works' : 'limited',
+        says: reservation ?? `${title} can capture here`,
+      })
   }
   return findings
 }

@@ -24,7 +24,7 @@ import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
 export const afPacket: CaptureSource = {
   name: 'af_packet',
-  title: 'AF_PACKET: the kernel’s own ring of packets, filtered by eBPF',
+  title: 'AF_PACKET',
   obstacle: async options => obstacleOf(options),
   open: async (options, sink) => PacketCapture.open(options, sink),
 }

@@ -23,11 +23,15 @@ const BY_NAME_ONLY: readonly CaptureName[] = ['af_xdp']
 export const CAPTURES: readonly ('best' | CaptureName)[] = ['best', 'ebpf', 'pf_ring', 'af_packet', 'af_xdp', 'libpcap']
 
 /** A Fault when none works. */
-export async function chooseSource(wanted: 'best' | CaptureName, options: CaptureOptions): Promise<Choice> {
-  if (wanted !== 'best') return { source: await named(wanted, options), passedOver: [] }
+export async function chooseSource(
+  wanted: 'best' | CaptureName,
+  options: CaptureOptions,
+  sources = SOURCES,
+): Promise<Choice> {
+  if (wanted !== 'best') return { source: await named(wanted, options, sources), passedOver: [] }
   const passedOver: Choice['passedOver'] = []
   let reserve: CaptureSource | null = null
-  for (const source of SOURCES.filter(({ name }) => !BY_NAME_ONLY.includes(name))) {
+  for (const source of sources.filter(({ name }) => !BY_NAME_ONLY.includes(name))) {
     const obstacle = await source.obstacle(options)
     const reservation = obstacle === null ? ((await source.reservation?.(options)) ?? null) : null
     if (obstacle === null && reservation === null) return { source, passedOver }
@@ -35,15 +39,19 @@ export async function chooseSource(wanted: 'best' | CaptureName, options: Captur
     passedOver.push({ name: source.name, why: obstacle ?? reservation! })
   }
   // Better to see some than none.
-  if (reserve !== null) return { source: reserve, passedOver }
+  if (reserve !== null) return { source: reserve, passedOver: passedOver.filter(({ name }) => name !== reserve.name) }
   throw new Fault(
     'CAPTURE_IMPOSSIBLE',
     `nothing can capture here: ${inWords(passedOver)} (\`hookline doctor\` tells more)`,
   )
 }
 
-async function named(name: CaptureName, options: CaptureOptions): Promise<CaptureSource> {
-  const source = SOURCES.find(known => known.name === name)
+async function named(
+  name: CaptureName,
+  options: CaptureOptions,
+  sources: readonly CaptureSource[],
+): Promise<CaptureSource> {
+  const source = sources.find(known => known.name === name)
   if (source === undefined) throw new Fault('CAPTURE_UNKNOWN', `nothing captures by ${name} here`)
   const obstacle = await source.obstacle(options)
   if (obstacle !== null) throw new Fault('CAPTURE_IMPOSSIBLE', `${name} cannot capture here: ${obstacle}`)

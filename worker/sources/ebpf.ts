@@ -17,7 +17,7 @@ import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
 export const ebpf: CaptureSource = {
   name: 'ebpf',
-  title: 'eBPF at cgroups: what the sockets of all containers send and receive, with the container of each packet',
+  title: 'eBPF at cgroups',
   obstacle: async options => obstacleOf(options),
   reservation: async () => reservationOf(),
   open: async (options, sink) => CgroupCapture.open(options, sink, mountOrFault()),

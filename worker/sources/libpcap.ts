@@ -9,7 +9,7 @@ import { type Live, openLive, whyNotLive } from './live.ts'
 
 export const libpcap: CaptureSource = {
   name: 'libpcap',
-  title: 'libpcap, with times of its own and no knowledge of what the kernel drops',
+  title: 'libpcap',
   obstacle,
   async open(options, sink) {
     const lives: Live[] = []

@@ -132,6 +132,18 @@ export interface Seen {
 
 /** A capture whose packets are remembered. */
 export class Watcher {
+  static readonly everything: CaptureOptions = {
+    interfaces: 'any',
+    namespace: null,
+    filter: '',
+    addresses: null,
+    promiscuous: true,
+    bufferBytes: 16 << 20,
+    fanout: 1,
+    own: true,
+    samplePercent: 100,
+    deduplicate: false,
+  }
   readonly interfaces: CapturedInterface[] = []
   readonly packets: Seen[] = []
   readonly counted = new Map<number, CaptureCounters>()
@@ -145,7 +157,7 @@ export class Watcher {
 
   static async open(source: CaptureSource, options: Partial<CaptureOptions>): Promise<Watcher> {
     const watcher = new Watcher()
-    watcher.capture = await source.open({ ...EVERYTHING, ...options }, watcher.sink())
+    watcher.capture = await source.open({ ...Watcher.everything, ...options }, watcher.sink())
     return watcher
   }
 
@@ -213,19 +225,6 @@ export class Watcher {
 }
 
 const EPB_FLAGS = 2
-
-const EVERYTHING: CaptureOptions = {
-  interfaces: 'any',
-  namespace: null,
-  filter: '',
-  addresses: null,
-  promiscuous: true,
-  bufferBytes: 16 << 20,
-  fanout: 1,
-  own: true,
-  samplePercent: 100,
-  deduplicate: false,
-}
 
 const NOTHING: CaptureCounters = {
   seen: 0,
