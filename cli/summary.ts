@@ -1,6 +1,6 @@
 /** What is said at the end: what was found, what became of every byte, of scripts and of what they sent. */
 import type { Face } from '../core/dissector.ts'
-import type { Tally } from '../core/tally.ts'
+import type { ProtocolTally, Tally } from '../core/tally.ts'
 import type { ScriptSummary } from '../scripting/host.ts'
 import type { Sent } from './outbox.ts'
 import { counted, grouped, paint, printable } from './terminal.ts'
@@ -35,8 +35,11 @@ const HEADINGS = ['items', 'pairs', 'half pairs', 'events', 'failed', 'bytes']
 
 function protocols(tally: Tally, { faces }: Ended, depth: number): string[] {
   const titles = new Map(faces.map(({ name, abbr }) => [name, abbr]))
-  const found = [...tally.protocols].sort(([, a], [, b]) => b.items - a.items)
-  if (found.length === 0) return ['no items: nothing here speaks a protocol that Hookline knows']
+  const found = [...withoutCarriers(tally, faces)].sort(([, a], [, b]) => b.items - a.items)
+  if (found.length === 0)
+    return [
+      `no items: nothing here speaks a protocol that ${tally.protocols.size > 0 ? 'was asked for' : 'Hookline knows'}`,
+    ]
   const rows = found.map(([name, p]) => [
     titles.get(name) ?? name,
     ...[p.items, p.pairs, p.halfPairs, p.events, p.failed, p.bytes].map(grouped),
@@ -47,6 +50,26 @@ function protocols(tally: Tally, { faces }: Ended, depth: number): string[] {
     const text = row.map((cell, k) => (k === 0 ? cell.padEnd(widths[k]!) : cell.padStart(widths[k]!))).join('  ')
     return i === 0 ? paint(text, 'dim', depth) : text
   })
+}
+
+/**
+ * Bytes are counted by who read them, items by what they are. Who only carried another protocol (HTTP/2 with nothing but
+ * gRPC in it) has no row of its own, and its bytes are the other's, if that is one.
+ */
+function withoutCarriers({ protocols }: Tally, faces: readonly Face[]): Map<string, ProtocolTally> {
+  const families = new Map(faces.map(({ name, family = name }) => [name, family]))
+  const rows = new Map([...protocols].map(([name, counts]) => [name, { ...counts }]))
+  for (const [name, carrier] of rows) {
+    if (carrier.items > 0) continue
+    const family = families.get(name)
+    // It was not asked for.
+    if (family === undefined) rows.delete(name)
+    const carried = [...protocols].filter(([one, p]) => families.get(one) === family && p.items > 0 && p.bytes === 0)
+    if (family === undefined || carried.length !== 1) continue
+    rows.delete(name)
+    rows.get(carried[0]![0])!.bytes += carrier.bytes
+  }
+  return rows
 }
 
 function bytes(tally: Tally, { seconds, interrupted }: Ended): string[] {
