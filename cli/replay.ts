@@ -1,5 +1,6 @@
 /** `hookline replay`: says to a server what clients said in a capture, and prints what it answers otherwise. */
 import { type Command, InvalidArgumentError } from 'commander'
+import { formatAddress, parseAddress } from '../core/address.ts'
 import type { Face } from '../core/dissector.ts'
 import { Fault } from '../core/fault.ts'
 import { loadProtocols } from '../core/registry.ts'
@@ -11,9 +12,11 @@ import {
   MAX_CONCURRENCY,
   type Plan,
   type Played,
+  packetsFeed,
   Replay,
   type ReplayCounts,
   readPlan,
+  ringFeed,
   type Selection,
   TIMEOUT_MS,
 } from '../worker/replay.ts'
@@ -26,6 +29,7 @@ import { counted, grouped, type Look, lookOf, type Paint, paint, printable, size
 
 interface Options {
   pcap?: string
+  ring?: string
   item?: string
   stream?: string[]
   server?: Server[]
@@ -56,6 +60,7 @@ export function addReplay(program: Command): void {
     .argument('[capture]', 'pcap or pcapng, also compressed; - for standard input')
     .requiredOption('--to <host:port>', 'the server; nobody else is contacted', address)
     .option('--pcap <file>', 'the capture, where it is not the argument')
+    .option('--ring <dir>', 'from a ring, as `hookline tap` records it')
     .option('--item <id>', 'only the request of this item, on a connection of its own')
     .option('--stream <name>', 'only this stream, as items name it; may be given again', list)
     .option('--server <ip:port>', 'only streams to this server, or `:port`, or `ip`; may be given again', servers)
@@ -94,11 +99,14 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
   const protocols = await loadProtocols()
   const [shown, told] = [lookOf(1), lookOf(2)]
   const interruption = new Interruption()
-  const file = await openFile(path)
+  const interrupted = () => interruption.code !== null
+  const file = path === null ? null : await openFile(path)
   try {
-    void interruption.requested.then(() => file.stop())
-    const plan = await readPlan(file, protocols, selection, () => interruption.code !== null)
-    for (const remark of file.remarks()) process.stderr.write(`${paint(`capture: ${remark}`, 'yellow', told.depth)}\n`)
+    void interruption.requested.then(() => file?.stop())
+    const feed = file === null ? ringFeed(options.ring!, selection, interrupted) : packetsFeed(file, interrupted)
+    const plan = await readPlan(feed, protocols, selection)
+    for (const remark of file?.remarks() ?? [])
+      process.stderr.write(`${paint(`capture: ${remark}`, 'yellow', told.depth)}\n`)
     if (interruption.code !== null) return interruption.code
     checkOneServer(plan, selection.servers !== null || selection.streams !== null || selection.item !== null)
     const { to, rate, count, set: headers, ignore = [], strict, concurrency, timeout } = options
@@ -134,18 +142,23 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
     return interruption.code ?? (different + sum(missing) + sum(notSent) > 0 ? EXIT.different : EXIT.ok)
   } finally {
     interruption.release()
-    await file.close()
+    await file?.close()
   }
 }
 
-function pathOf(capture: string | undefined, { pcap, json, quiet }: Options): string {
+/** null: packets come from a ring. */
+function pathOf(capture: string | undefined, { pcap, ring, json, quiet }: Options): string | null {
   if (json && quiet)
     throw new Fault('OPTIONS_CONFLICT', '--json prints every answer and --quiet none: give one of them')
-  if (capture !== undefined && pcap !== undefined)
-    throw new Fault('SOURCE_TWICE', `the capture is named twice, as "${capture}" and by --pcap`)
-  const path = capture ?? pcap
-  if (path === undefined) throw new Fault('SOURCE_MISSING', 'what to replay is missing: give a capture')
-  return path
+  const sources = [capture, pcap, ring].filter(one => one !== undefined)
+  if (sources.length > 1)
+    throw new Fault(
+      'SOURCE_TWICE',
+      `what to replay comes from one place, found ${sources.map(one => `"${one}"`).join(' and ')}`,
+    )
+  if (sources.length === 0)
+    throw new Fault('SOURCE_MISSING', 'what to replay is missing: give a capture, or --ring DIR')
+  return capture ?? pcap ?? null
 }
 
 function selectionOf({ item, stream, server, protocol }: Options): Selection {
@@ -169,9 +182,11 @@ function servers(text: string, before: Server[] = []): Server[] {
   const found = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)|([0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*))?(?::(\d{1,5}))?$/.exec(
     text,
   )
-  const ip = found?.[1] ?? found?.[2] ?? found?.[3] ?? null
+  const address = found?.[1] ?? found?.[2] ?? found?.[3]
+  const words = address === undefined ? null : parseAddress(address)
+  const ip = words === null ? null : formatAddress(words, 0)
   const port = found?.[4] === undefined ? null : Number(found[4])
-  if (found === null || (ip === null && port === null))
+  if (found === null || (address !== undefined && ip === null) || (ip === null && port === null))
     throw new InvalidArgumentError('Expected an address, a port or both: 10.0.0.5, :8080, 10.0.0.5:8080, [::1]:80.')
   return [...before, { ip, port }]
 }

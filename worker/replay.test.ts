@@ -1,27 +1,34 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer as createHttp, type RequestListener } from 'node:http'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Packet } from '../core/packet.ts'
+import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
 import { ACK, CLIENT, Dialogue, type End, FIN, packetOf, RST, SERVER, udp } from '../core/testing/packets.ts'
 import {
   checkOneServer,
   type Plan,
   type Played,
+  packetsFeed,
   Replay,
   type ReplaySettings,
   readPlan,
+  ringFeed,
   type Selection,
 } from './replay.ts'
+import { Ring } from './ring.ts'
 import { openCapture } from './sources/file.ts'
 import { mirrorTcp, mirrorUdp, readTapes } from './testing/mirror.ts'
 
 const FIXTURES = fileURLToPath(new URL('../core/fixtures/', import.meta.url))
+const NEVER = () => false
 const EVERYTHING: Selection = { streams: null, item: null, servers: null, protocols: null }
 const SETTINGS: Omit<ReplaySettings, 'port'> = {
   host: '127.0.0.1',
@@ -50,11 +57,11 @@ describe('replay', () => {
     const sorted = [...packets].sort((a, b) => a.seconds - b.seconds || a.nanoseconds - b.nanoseconds)
     let at = -1
     const source = { load: async () => at++ < 0, next: () => sorted[at++] ?? null }
-    return readPlan(source, protocols, { ...EVERYTHING, ...selection }, () => false)
+    return readPlan(packetsFeed(source, NEVER), protocols, { ...EVERYTHING, ...selection })
   }
 
   async function recordFile(path: string, selection: Partial<Selection> = {}): Promise<Plan> {
-    return readPlan(await openCapture(path), protocols, { ...EVERYTHING, ...selection }, () => false)
+    return readPlan(packetsFeed(await openCapture(path), NEVER), protocols, { ...EVERYTHING, ...selection })
   }
 
   async function listen(server: Server): Promise<number> {
@@ -299,6 +306,49 @@ describe('replay', () => {
     assert.match(part.verdicts.join(), /different end: .*the body ends early/)
   })
 
+  it('says the whole of a request that was answered before it had ended', async () => {
+    const dialogue = new Dialogue().open()
+    dialogue.ask('POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nhello')
+    dialogue.tell(ok('enough'))
+    dialogue.ask('world')
+    dialogue.ask(get('/2'))
+    dialogue.tell(ok('2'))
+    const port = await tcp(socket => {
+      socket.once('data', () => {
+        socket.write(ok('enough'))
+        socket.on('data', bytes => {
+          if (bytes.includes('GET')) socket.write(ok('2'))
+        })
+      })
+      socket.on('end', () => socket.end())
+    })
+    assert.deepEqual((await run(await record(dialogue.close().packets), { port })).verdicts, ['equal', 'equal'])
+  })
+
+  it('waits for an interim answer, and not for ever', async () => {
+    const dialogue = new Dialogue().open()
+    dialogue.ask('POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n')
+    dialogue.tell('HTTP/1.1 100 Continue\r\n\r\n')
+    dialogue.ask('body')
+    dialogue.tell(ok('body'))
+    const plan = await record(dialogue.close().packets)
+    for (const interim of ['HTTP/1.1 100 Continue\r\n\r\n', '']) {
+      let said = ''
+      const port = await tcp(socket => {
+        socket.on('data', async bytes => {
+          said += bytes
+          if (said.endsWith('\r\n\r\n')) {
+            await sleep(50)
+            assert.doesNotMatch(said, /body$/)
+            socket.write(interim)
+          } else socket.write(ok('body'))
+        })
+        socket.on('end', () => socket.end())
+      })
+      assert.deepEqual((await run(plan, { port })).verdicts, ['equal'])
+    }
+  })
+
   it('keeps a connection half open where its client did', async () => {
     const dialogue = new Dialogue().open()
     dialogue.ask(get('/'))
@@ -348,6 +398,34 @@ describe('replay', () => {
       /no request of HTTP\/1, Redis or DNS with the id/,
     )
     await assert.rejects(record(packets, { item: 'seven' }), /expected the id of an item/)
+  })
+
+  it('finds in a ring what the index says is wanted, by stream, item and server', async () => {
+    const dialogues = [0, 1, 2].map(i => exchangesFrom(42_000 + i, i * 100))
+    const packets = dialogues.flatMap(dialogue => dialogue.packets)
+    const folder = mkdtempSync(join(tmpdir(), 'hookline-replay-'))
+    opened.push({ close: () => rmSync(folder, { recursive: true }) })
+    const ring = Ring.open(folder, { bytes: 64 << 20, age: 1e10, pinnedBytes: 0 }, packets[0]!.seconds * 1000, () => {})
+    const writer = new PcapngWriter()
+    writer.interface('eth0', 1)
+    ring.interface({ id: 0, name: 'eth0', linkType: 1, index: null, namespace: null })
+    for (const packet of packets) ring.packets(writer.packet(packet), 1)
+    ring.close()
+    const names = (await record(packets)).streams.map(({ name }) => name)
+    const plan = async (selection: Partial<Selection>) => {
+      const all = { ...EVERYTHING, ...selection }
+      return (await readPlan(ringFeed(folder, all, NEVER), protocols, all)).streams
+    }
+    const found = async (selection: Partial<Selection>) => (await plan(selection)).map(({ name }) => name)
+    assert.equal(names.length, 3)
+    assert.deepEqual(await found({}), names)
+    assert.deepEqual(await found({ streams: [names[2]!, names[0]!] }), [names[0], names[2]])
+    assert.deepEqual(await found({ servers: [{ ip: '10.0.0.2', port: 80 }] }), names)
+    assert.deepEqual(await found({ servers: [{ ip: null, port: 80 }] }), names)
+    assert.deepEqual(await found({ servers: [{ ip: '10.0.0.1', port: 80 }] }), [])
+    const [one] = await plan({ item: `any/${names[1]}-0` })
+    assert.equal(Buffer.from(one!.sends[0]!.bytes).toString(), get('/'))
+    await assert.rejects(plan({ item: 'any/1700000000123456789_5f3a9c01.pcap-0' }), /there is no stream 17/)
   })
 
   // ── what cannot be said ─────────────────────────────────────────────────────────────────────────────────────────
@@ -419,7 +497,7 @@ describe('replay', () => {
       (await record(both, { streams: [name] })).streams.map(({ name }) => name),
       [name],
     )
-    assert.throws(() => checkOneServer({ streams: [], refused: [], packets: 0 }, false), /nothing to replay/)
+    assert.throws(() => checkOneServer({ streams: [], refused: [] }, false), /nothing to replay/)
   })
 
   // ── targets that do not do as they should ───────────────────────────────────────────────────────────────────────

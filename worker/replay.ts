@@ -11,15 +11,17 @@ import type { Protocols } from '../core/registry.ts'
 import { ignoredNames } from './replay/comparison.ts'
 import { checkHeader, type Header, withHeaders } from './replay/headers.ts'
 import { Interpreter } from './replay/interpreter.ts'
+import type { Played } from './replay/judging.ts'
 import { Latencies } from './replay/latencies.ts'
 import type { Target } from './replay/line.ts'
 import type { Plan, Refusal, Stream } from './replay/plan.ts'
-import { type Played, type Playing, play, type StreamEnd } from './replay/playing.ts'
+import { type Playing, play, type StreamEnd } from './replay/playing.ts'
 
 export type { Difference } from './replay/comparison.ts'
+export { packetsFeed, ringFeed } from './replay/feed.ts'
 export type { Header } from './replay/headers.ts'
-export { type Packets, type Plan, readPlan, type Selection, type Stream } from './replay/plan.ts'
-export type { Played, Verdict } from './replay/playing.ts'
+export type { Played, Verdict } from './replay/judging.ts'
+export { type Plan, readPlan, type Selection, type Stream } from './replay/plan.ts'
 
 export interface ReplaySettings {
   /** A name or an address. */

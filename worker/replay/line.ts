@@ -13,6 +13,8 @@ export interface Target {
 export type Over =
   | 'the target refuses connections'
   | 'the target cannot be reached'
+  | 'no more connections are possible here'
+  | 'a datagram is longer than what can be sent here'
   | 'no connection within the timeout'
   | 'the target closed the connection'
   | 'the target reset the connection'
@@ -228,6 +230,14 @@ class UdpLine implements Line {
   }
 }
 
-function causeOf(error: NodeJS.ErrnoException): Over {
-  return error.code === 'ECONNREFUSED' ? 'the target refuses connections' : 'the target cannot be reached'
+function causeOf({ code = '' }: NodeJS.ErrnoException): Over {
+  return CAUSES[code] ?? 'the target cannot be reached'
+}
+
+const CAUSES: Readonly<Record<string, Over>> = {
+  ECONNREFUSED: 'the target refuses connections',
+  EMFILE: 'no more connections are possible here',
+  ENFILE: 'no more connections are possible here',
+  EADDRNOTAVAIL: 'no more connections are possible here',
+  EMSGSIZE: 'a datagram is longer than what can be sent here',
 }

@@ -1,20 +1,12 @@
 /** What a capture holds that can be said again: for each connection what the client sent, when, and what it had heard. */
-import { setImmediate as breathe } from 'node:timers/promises'
 import { formatAddress } from '../../core/address.ts'
 import type { Connection } from '../../core/connections.ts'
 import { Fault } from '../../core/fault.ts'
 import type { Item } from '../../core/item.ts'
-import type { Packet } from '../../core/packet.ts'
 import { Pipeline } from '../../core/pipeline.ts'
 import type { Protocols } from '../../core/registry.ts'
-import { parseItemId } from '../../core/stream-name.ts'
+import { type Feed, readItemId } from './feed.ts'
 import { type End, type Exchange, type Piece, type Tape, Tapes } from './tape.ts'
-
-/** Of a file, of the ring: `next` until it says null, then `load`, until that says false. */
-export interface Packets {
-  load(): Promise<boolean>
-  next(): Packet | null
-}
 
 /** Which streams; what is null does not choose. */
 export interface Selection {
@@ -88,7 +80,6 @@ export interface Plan {
   /** In order of time. */
   streams: Stream[]
   refused: { name: string; protocol: string; server: End; why: Refusal }[]
-  packets: number
 }
 
 /** Bytes that are kept of a capture: what is to be sent, and the answers to compare with. */
@@ -97,13 +88,7 @@ const MAX_KEPT = 512 << 20
 export const KEPT_BODY = 1 << 20
 const WORKER = 'local'
 
-/** Reads everything. `interrupted` is asked between blocks of packets. */
-export async function readPlan(
-  packets: Packets,
-  protocols: Protocols,
-  selection: Selection,
-  interrupted: () => boolean,
-): Promise<Plan> {
+export async function readPlan(feed: Feed, protocols: Protocols, selection: Selection): Promise<Plan> {
   const wanted = selection.item === null ? null : readItemId(selection.item)
   const heard: Tape[] = []
   const tapes = new Tapes({
@@ -117,24 +102,12 @@ export async function readPlan(
   const settings = { protocols, worker: WORKER, node: null, keepBodies: KEPT_BODY, witness: tapes }
   const pipeline = new Pipeline(settings, batch => tapes.take(batch))
   let first: number | null = null
-  while (!interrupted()) {
-    // Reading a file never waits: without this, Ctrl-C would not be heard.
-    await breathe()
-    if (!(await packets.load())) break
-    for (let packet = packets.next(); packet !== null; packet = packets.next()) {
-      first ??= packet.seconds * 1e3 + packet.nanoseconds / 1e6
-      pipeline.packet(packet)
-    }
-  }
+  await feed(packet => {
+    first ??= packet.seconds * 1e3 + packet.nanoseconds / 1e6
+    pipeline.packet(packet)
+  })
   pipeline.finish()
-  return planOf(heard, first ?? 0, selection, pipeline.tally.packets)
-}
-
-function readItemId(id: string): { stream: string; index: number } {
-  const found = parseItemId(id)
-  if (found === null)
-    throw new Fault('ITEM_ID', `expected the id of an item, as \`hookline run --json\` prints it, found "${id}"`)
-  return found
+  return planOf(heard, first ?? 0, selection)
 }
 
 function isSelected(c: Connection, { streams, servers }: Selection, stream: string | null): boolean {
@@ -153,10 +126,10 @@ function isAmong(servers: NonNullable<Selection['servers']>, end: End): boolean 
   return servers.some(({ ip, port }) => (ip === null || ip === end.ip) && (port === null || port === end.port))
 }
 
-function planOf(tapes: readonly Tape[], first: number, selection: Selection, packets: number): Plan {
+function planOf(tapes: readonly Tape[], first: number, selection: Selection): Plan {
   if (selection.item !== null && tapes.length === 0)
     throw new Fault('STREAM_NOT_FOUND', `there is no stream ${readItemId(selection.item).stream} in the capture`)
-  const plan: Plan = { streams: [], refused: [], packets }
+  const plan: Plan = { streams: [], refused: [] }
   for (const tape of tapes) {
     const { name, serverEnd: server } = tape
     const protocol = protocolOf(tape)
@@ -242,44 +215,56 @@ function exchangesOf(tape: Tape, comparing: Comparing): RecordedExchange[] {
 
 /** What the client sent up to a place. */
 function sendsOf({ client, transport }: Tape, end: number, exchanges: readonly Exchange[], first: number): Send[] {
-  const answers = answerEnds(exchanges)
+  const answers = new Answers(exchanges)
   const sends: Send[] = []
   for (const piece of client.pieces) {
     if (piece.start >= end) break
     const bytes = transport === 'udp' ? piece.bytes : piece.bytes.subarray(0, end - piece.start)
-    sends.push({ ...piece, bytes, at: piece.at - first, ...answeredAt(answers, piece.heard) })
+    sends.push({ ...piece, bytes, at: piece.at - first, ...answers.at(piece.start, piece.heard) })
   }
   return sends
 }
 
-function answerEnds(exchanges: readonly Exchange[]): number[] {
-  return exchanges
-    .map(({ answerEnd }) => answerEnd)
-    .filter(end => end !== null)
-    .sort((a, b) => a - b)
+/** Of exchanges that were answered, where their requests and their answers end, each in order. */
+class Answers {
+  private readonly requestEnds: readonly number[]
+  private readonly answerEnds: readonly number[]
+
+  constructor(exchanges: readonly Exchange[]) {
+    const answered = exchanges.filter(({ answerEnd }) => answerEnd !== null)
+    this.requestEnds = answered.map(({ end }) => end).sort((a, b) => a - b)
+    this.answerEnds = answered.map(({ answerEnd }) => answerEnd!).sort((a, b) => a - b)
+  }
+
+  /** What a client had of them who had said so much and heard so much. An answer may come before its request is whole. */
+  at(said: number, heard: number): { answered: number; more: boolean } {
+    const answered = Math.min(countUpTo(this.requestEnds, said), countUpTo(this.answerEnds, heard))
+    return { answered, more: heard > (this.answerEnds[answered - 1] ?? 0) }
+  }
 }
 
-/** How many answers end at or before a place. */
-function answeredAt(ends: readonly number[], heard: number): { answered: number; more: boolean } {
-  let [low, high] = [0, ends.length]
+/** How many of these numbers, which are in order, are not greater. */
+function countUpTo(numbers: readonly number[], most: number): number {
+  let [low, high] = [0, numbers.length]
   while (low < high) {
     const middle = (low + high) >> 1
-    if (ends[middle]! <= heard) low = middle + 1
+    if (numbers[middle]! <= most) low = middle + 1
     else high = middle
   }
-  return { answered: low, more: heard > (ends[low - 1] ?? 0) }
+  return low
 }
 
 function closeOf(tape: Tape, exchanges: readonly Exchange[], first: number): Stream['close'] {
-  const { closed } = tape.client
-  const answers = answerEnds(exchanges)
+  const { client, server, ending, resetBy, ended } = tape
+  const answers = new Answers(exchanges)
+  const { closed } = client
   if (closed !== null) {
     const { at, heard } = closed
-    return { how: 'end', at: at - first, heard, answered: answeredAt(answers, heard).answered }
+    return { how: 'end', at: at - first, heard, answered: answers.at(client.length, heard).answered }
   }
-  if (tape.ending !== 'reset' || tape.resetBy !== 'client') return null
-  const heard = tape.server.length
-  return { how: 'reset', at: tape.ended - first, heard, answered: answeredAt(answers, heard).answered }
+  if (ending !== 'reset' || resetBy !== 'client') return null
+  const { answered } = answers.at(client.length, server.length)
+  return { how: 'reset', at: ended - first, heard: server.length, answered }
 }
 
 /** A request without what its connection said before and after. */

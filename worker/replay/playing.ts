@@ -3,32 +3,10 @@
  * then what it has heard now. Tells of each answer how it compares.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Item, Json } from '../../core/item.ts'
-import { COMPARISONS, compareBytes, compareDatagrams, type Difference } from './comparison.ts'
 import type { Interpretation, Interpreter } from './interpreter.ts'
+import { Judge, type Played } from './judging.ts'
 import { type Ear, type Line, type Over, openTcp, openUdp, type Target } from './line.ts'
-import type { RecordedExchange, Send, Stream } from './plan.ts'
-import type { Exchange } from './tape.ts'
-
-/** Of one request, or of a stream whose bytes are compared. */
-export type Verdict =
-  | { kind: 'equal' }
-  | { kind: 'different'; differences: Difference[] }
-  /** An answer was recorded, and none came. */
-  | { kind: 'missing'; why: Missing }
-  | { kind: 'not compared'; why: 'no answer was recorded' | 'the recorded answer is not whole' }
-  | { kind: 'not sent'; why: Over | 'no answer within the timeout' }
-
-export type Missing = Over | 'no answer within the timeout' | 'the answer is not of this protocol'
-
-export interface Played {
-  stream: Stream
-  /** null: the whole stream. */
-  exchange: RecordedExchange | null
-  verdict: Verdict
-  /** With the answer that came; null without one, and where bytes are compared. */
-  item: Item | null
-}
+import type { Send, Stream } from './plan.ts'
 
 export interface StreamEnd {
   /** Why it ended before everything was said; null: it did not. */
@@ -77,36 +55,24 @@ class Player {
   private readonly began = performance.now()
   private line!: Line
   private interpretation!: Interpretation
-  /** By the place of the request; several where it has several answers (a zone transfer). */
-  private readonly open = new Map<number, RecordedExchange[]>()
+  private readonly judge: Judge
   /** Exchanges that were answered on connections before the present one. */
   private answeredBefore = 0
   /** Place in the stream where the present connection began. */
   private base = 0
   /** Place behind what was sent. */
   private sentTo = 0
-  /** The last answer said that the connection ends with it. */
-  private isEnding = false
   private isReached = false
   private gaveUp = false
   /** So many answers, bytes or datagrams fewer than then have come, and nobody waits for them any more. */
   private shortfall = 0
-  /** What the target said, where bytes are compared. */
-  private readonly answers: Uint8Array[] = []
   private receivedAtSend = 0
-  /** In what the target said: the protocol that is read ends here. null: it has not ended. */
-  private tailStart: number | null
   private readonly end: StreamEnd = { over: null, reopened: 0, bytesSent: 0, late: 0 }
 
   constructor(stream: Stream, playing: Playing) {
     this.stream = stream
     this.playing = playing
-    for (const exchange of stream.exchanges) {
-      const others = this.open.get(exchange.start)
-      if (others === undefined) this.open.set(exchange.start, [exchange])
-      else others.push(exchange)
-    }
-    this.tailStart = stream.tail === null ? 0 : null
+    this.judge = new Judge(stream, playing.ignored, played => playing.played(played))
     this.base = stream.sends[0]?.start ?? 0
     this.sentTo = this.base
   }
@@ -124,7 +90,9 @@ class Player {
     if (!this.isAllSent || !this.isReached) this.end.over = over
     await this.part()
     this.interpretation.finish()
-    this.settle(over ?? 'no answer within the timeout')
+    const why = over ?? 'no answer within the timeout'
+    this.judge.abandon(this.sentTo, this.isNotUnderstood ? 'the answer is not of this protocol' : why)
+    this.judge.settle(this.isAllSent, why)
     return this.end
   }
 
@@ -137,13 +105,13 @@ class Player {
 
   private async connect(): Promise<void> {
     const { target, signal, interpreter, timeout } = this.playing
-    const { transport, server, comparing, tail } = this.stream
-    const interpretation = interpreter.open(transport, server.port, exchange => this.take(exchange))
+    const { transport, server } = this.stream
+    const interpretation = interpreter.open(transport, server.port, exchange => this.judge.take(exchange, this.base))
     this.interpretation = interpretation
     const ear: Ear = {
       received: bytes => {
         this.reach()
-        if (comparing === 'bytes' || tail !== null) this.answers.push(bytes)
+        this.judge.receive(bytes)
         interpretation.received(bytes)
       },
       ended: () => interpretation.ended('server'),
@@ -163,7 +131,7 @@ class Player {
     await this.due(send.at)
     await this.untilHeard(send, playing.timeout + gap)
     if (this.gaveUp) return false
-    if ((this.line.over !== null || this.isEnding) && !(await this.reopen(send))) return false
+    if ((this.line.over !== null || this.judge.isEnding) && !(await this.reopen(send))) return false
     if (playing.rate !== null) end.late = Math.max(end.late, performance.now() - this.dueAt(send.at))
     this.interpretation.sent(send.bytes)
     this.receivedAtSend = this.line.received
@@ -189,7 +157,7 @@ class Player {
       }
       line.end()
     }
-    if (this.isRead(this.sentTo)) await this.until(() => this.awaited === 0, patience)
+    if (this.isRead(this.sentTo)) await this.until(() => this.judge.awaited === 0, patience)
     else await this.untilBytes(stream.answersLength, patience)
   }
 
@@ -219,15 +187,15 @@ class Player {
    */
   private async reopen(send: Send): Promise<boolean> {
     const { stream, line } = this
-    const isClosed = this.isEnding || line.over === 'the target closed the connection'
-    const isRequest = this.open.has(send.start) && this.isRead(send.start)
+    const isClosed = this.judge.isEnding || line.over === 'the target closed the connection'
+    const isRequest = this.judge.isRequest(send.start) && this.isRead(send.start)
     if (stream.comparing !== 'http' || !isClosed || !isRequest) return false
     this.interpretation.finish()
-    this.abandon('the target closed the connection')
+    this.judge.abandon(this.sentTo, 'the target closed the connection')
     this.hangUp()
     this.answeredBefore += this.interpretation.answered
     this.base = send.start
-    this.isEnding = false
+    this.judge.isEnding = false
     await this.connect()
     if (this.line.over !== null) return false
     this.end.reopened++
@@ -254,12 +222,12 @@ class Player {
   /** Until the client has heard what it had heard then. */
   private async untilHeard(then: Pick<Send, 'start' | 'heard' | 'answered' | 'more'>, patience: number): Promise<void> {
     if (!this.isRead(then.start)) {
-      this.gaveUp = !(await this.until(() => this.tailStart !== null, patience)) && this.line.over === null
+      this.gaveUp = !(await this.until(() => this.judge.tailStart !== null, patience)) && this.line.over === null
       if (!this.gaveUp) await this.untilBytes(then.heard, patience)
       return
     }
     const missing = () => then.answered - this.shortfall - this.answered
-    if (!(await this.until(() => missing() <= 0 || this.isEnding, patience))) {
+    if (!(await this.until(() => missing() <= 0 || this.judge.isEnding, patience))) {
       if (this.line.over !== null) return
       // Of datagrams each is on its own; in a stream nothing comes behind what does not come.
       if (this.stream.transport === 'udp') this.shortfall += missing()
@@ -274,7 +242,8 @@ class Player {
   /** As many bytes or datagrams as then, or fewer and silence behind them. */
   private async untilBytes(heard: number, patience: number): Promise<void> {
     const { line, stream } = this
-    const missing = () => heard - (stream.tail?.server ?? 0) - this.shortfall - (line.received - (this.tailStart ?? 0))
+    const missing = () =>
+      heard - (stream.tail?.server ?? 0) - this.shortfall - (line.received - (this.judge.tailStart ?? 0))
     const deadline = performance.now() + patience
     while (missing() > 0 && line.over === null) {
       const silence = performance.now() - line.receivedAt
@@ -303,122 +272,11 @@ class Player {
     return this.answeredBefore + this.interpretation.answered
   }
 
-  /** Requests that were sent and answered then, and have no answer yet. */
-  private get awaited(): number {
-    let count = 0
-    for (const { end, item } of [...this.open.values()].flat())
-      if (end <= this.sentTo && item.response !== null) count++
-    return count
-  }
-
   /** The target speaks another protocol. */
   private get isNotUnderstood(): boolean {
     const tape = this.interpretation.tapes.at(-1)
     return this.stream.comparing !== 'bytes' && tape?.isMalformed === true
   }
-
-  // ── judging ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  private take(exchange: Exchange): void {
-    const { stream } = this
-    const item = exchange.item!
-    if (exchange.protocol !== stream.comparing || item.response === null) return
-    const recorded = this.close(exchange.start + this.base)
-    if (recorded === null) return
-    if (stream.comparing === 'http') this.isEnding = endsConnection(item.response)
-    if (recorded.end === stream.tail?.client) this.tailStart = exchange.answerEnd ?? 0
-    this.tell(recorded, this.verdictOf(recorded, item), item)
-  }
-
-  /** The request at this place has an answer. */
-  private close(start: number): RecordedExchange | null {
-    const [first, ...others] = this.open.get(start) ?? []
-    if (others.length > 0) this.open.set(start, others)
-    else this.open.delete(start)
-    return first ?? null
-  }
-
-  private verdictOf(recorded: RecordedExchange, { response, error }: Item): Verdict {
-    const { comparing } = this.stream
-    const { request, response: before, error: errorBefore } = recorded.item
-    if (before === null) return { kind: 'not compared', why: 'no answer was recorded' }
-    if (errorBefore !== null || comparing === 'bytes')
-      return { kind: 'not compared', why: 'the recorded answer is not whole' }
-    const differences = COMPARISONS[comparing].compare(request ?? {}, before, response!, this.playing.ignored)
-    if (error !== null) differences.unshift({ what: 'end', recorded: null, replayed: error.msg })
-    return differences.length === 0 ? { kind: 'equal' } : { kind: 'different', differences }
-  }
-
-  /** What is not answered by now will not be. */
-  private settle(why: Over | 'no answer within the timeout'): void {
-    this.abandon(this.isNotUnderstood ? 'the answer is not of this protocol' : why)
-    for (const recorded of [...this.open.values()].flat()) this.tell(recorded, { kind: 'not sent', why }, null)
-    this.open.clear()
-    const { comparing, tail } = this.stream
-    if (comparing !== 'bytes' && tail === null) return
-    const verdict = this.stream.transport === 'udp' ? this.verdictOfDatagrams(why) : this.verdictOfBytes(why)
-    this.tell(null, verdict, null)
-  }
-
-  /** Those that were sent have no answer. */
-  private abandon(why: Missing): void {
-    for (const recorded of [...this.open.values()].flat()) {
-      if (recorded.end > this.sentTo) continue
-      this.open.delete(recorded.start)
-      const isRecorded = recorded.item.response !== null
-      this.tell(
-        recorded,
-        isRecorded ? { kind: 'missing', why } : { kind: 'not compared', why: 'no answer was recorded' },
-        null,
-      )
-    }
-  }
-
-  private verdictOfBytes(why: Over | 'no answer within the timeout'): Verdict {
-    const { tail, answers, answersGap } = this.stream
-    const from = tail?.server ?? 0
-    const end = answersGap ?? Number.POSITIVE_INFINITY
-    const parts = answers.map(({ start, bytes }) => bytes.subarray(Math.max(0, from - start), Math.max(0, end - start)))
-    const recorded = Buffer.concat(parts)
-    let replayed = Buffer.concat(this.answers).subarray(this.tailStart ?? 0)
-    if (answersGap !== null) replayed = replayed.subarray(0, recorded.length)
-    return this.verdictOfAnswers(recorded.length, replayed.length, compareBytes(recorded, replayed), why)
-  }
-
-  private verdictOfDatagrams(why: Over | 'no answer within the timeout'): Verdict {
-    const { answers } = this.stream
-    const differences = compareDatagrams(
-      answers.map(({ bytes }) => bytes),
-      this.answers,
-    )
-    return this.verdictOfAnswers(answers.length, this.answers.length, differences, why)
-  }
-
-  private verdictOfAnswers(
-    recorded: number,
-    replayed: number,
-    differences: Difference[],
-    why: Over | 'no answer within the timeout',
-  ): Verdict {
-    if (!this.isAllSent || this.tailStart === null) return { kind: 'not sent', why }
-    if (recorded === 0 && replayed === 0) {
-      const isGap = this.stream.answersGap !== null
-      return { kind: 'not compared', why: isGap ? 'the recorded answer is not whole' : 'no answer was recorded' }
-    }
-    if (replayed === 0) return { kind: 'missing', why }
-    return differences.length === 0 ? { kind: 'equal' } : { kind: 'different', differences }
-  }
-
-  private tell(exchange: RecordedExchange | null, verdict: Verdict, item: Item | null): void {
-    this.playing.played({ stream: this.stream, exchange, verdict, item })
-  }
-}
-
-/** RFC 9112, 9.3. */
-function endsConnection({ httpVersion, headers }: Json): boolean {
-  const found = Object.entries(headers as Json).find(([name]) => name.toLowerCase() === 'connection')
-  const words = String(found?.[1] ?? '').toLowerCase()
-  return words.includes('close') || (httpVersion === 'HTTP/1.0' && !words.includes('keep-alive'))
 }
 
 /** What a timer can count to. */
