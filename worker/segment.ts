@@ -70,8 +70,9 @@ export function interfaceBlock(described: CapturedInterface): Uint8Array {
   return describe(new PcapngWriter(), described)
 }
 
-function describe(writer: PcapngWriter, { name, linkType, index, namespace }: CapturedInterface): Uint8Array {
-  const place = [index === null ? '' : `index ${index}`, namespace === null ? '' : `in ${namespace}`]
+function describe(writer: PcapngWriter, described: CapturedInterface): Uint8Array {
+  const { name, linkType, index, namespace, description: words = '' } = described
+  const place = [words, index === null ? '' : `index ${index}`, namespace === null ? '' : `in ${namespace}`]
   const description = place.filter(word => word !== '').join(' ')
   return writer.interface(name, linkType, description === '' ? null : description)
 }

@@ -114,20 +114,20 @@ describe('capture by eBPF at cgroups', function () {
     await nothing.stop()
     assert.deepEqual(
       nothing.interfaces.map(({ name }) => name),
-      ['cgroup'],
+      ['cgroups'],
     )
-    assert.deepEqual(nothing.counters('cgroup'), { ...EMPTY, seen: 200, filtered: 200 })
+    assert.deepEqual(nothing.counters('cgroups'), { ...EMPTY, seen: 200, filtered: 200 })
   })
 
   it('keeps the sum right while a cgroup whose packets were left out begins to be kept', async () => {
     const sink = await watch({ addresses: ['127.0.0.77'] })
     await send(100, [9999])
     sink.capture.count()
-    assert.deepEqual(sink.counters('cgroup'), { ...EMPTY, seen: 200, untargeted: 200 })
+    assert.deepEqual(sink.counters('cgroups'), { ...EMPTY, seen: 200, untargeted: 200 })
     sink.capture.retarget(['127.0.0.1'])
     await send(50, [9999])
     await sink.stop()
-    assert.deepEqual(sink.counters('cgroup'), { ...EMPTY, seen: 200, untargeted: 200 })
+    assert.deepEqual(sink.counters('cgroups'), { ...EMPTY, seen: 200, untargeted: 200 })
     assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 50, passed: 50 })
     assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 50, duplicates: 50 })
   })
@@ -180,7 +180,7 @@ describe('capture by eBPF at cgroups', function () {
     assert.equal(counters.passed + counters.dropped, 1500)
     assert.ok(counters.dropped > 100, `${counters.dropped} were dropped`)
     assert.equal(sink.packets.filter(({ flags }) => flags === OUTBOUND).length, counters.passed)
-    assert.ok(sink.counters('cgroup').freezes > 0)
+    assert.ok(sink.counters('cgroups').freezes > 0)
   })
 
   it('captures large packets whole', async () => {

@@ -396,7 +396,7 @@ function countersOf({ passed, duplicates }: Row, kernel: Counts, freezes: number
 }
 
 function nameOf(cgroup: bigint, path: string | null): { name: string; description: string } {
-  if (cgroup === 0n) return { name: 'cgroup', description: 'packets of no known cgroup' }
+  if (cgroup === 0n) return { name: 'cgroups', description: 'packets of no known cgroup' }
   if (path === null)
     return { name: `cgroup ${cgroup}`, description: 'a cgroup that had gone before it was asked for its name' }
   return { name: containerOf(path)?.id ?? path, description: path }
