@@ -69,14 +69,15 @@ export interface Session {
 interface Voice {
   /** Number of the message that comes next; those before it are repetitions. */
   next: number
-  parts: Map<number, Part>
+  /** Messages that are not whole, or not in their turn; null while there are none, as mostly. */
+  parts: Map<number, Part> | null
   /** Bytes of records in clear. */
   size: number
   /** The server has asked for a cookie; it has sent its hello. */
   verifies: boolean
   greeted: boolean
   /** Numbers of its records in clear from the hello on: a gap among them is a record that was lost. */
-  records: Set<number>
+  records: Set<number> | null
   /** It has announced that it encrypts from now on. */
   changes: boolean
 }
@@ -84,10 +85,11 @@ interface Voice {
 interface Part {
   type: number
   length: number
-  pieces: Pieces
-  /** In order. */
-  bytes: Uint8Array[]
+  /** What has come in order: `have` bytes, and room. */
+  bytes: Buffer
   have: number
+  /** What came before its turn. */
+  pieces: Pieces | null
 }
 
 const CHANGE_CIPHER_SPEC = 20
@@ -158,7 +160,7 @@ function isVersion(version: number): boolean {
 }
 
 function beginVoice(): Voice {
-  return { next: 0, parts: new Map(), size: 0, verifies: false, greeted: false, records: new Set(), changes: false }
+  return { next: 0, parts: null, size: 0, verifies: false, greeted: false, records: null, changes: false }
 }
 
 // ── the client ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,7 +213,10 @@ function takeFromServer({ type, epoch, number, body }: DtlsRecord, ctx: Context<
   if (type === ALERT) return takeAlertOf('server', body, ctx)
   if (type === CHANGE_CIPHER_SPEC) server.changes = true
   const messages = type === HANDSHAKE ? takeMessages(body, server) : []
-  if (server.greeted && server.records.size < MAX_RECORDS) server.records.add(number)
+  if (server.greeted) {
+    server.records ??= new Set()
+    if (server.records.size < MAX_RECORDS) server.records.add(number)
+  }
   for (const { type, body: message } of messages) {
     if (type === HELLO_VERIFY_REQUEST) server.verifies = true
     else {
@@ -240,17 +245,20 @@ function takeMessages(body: Cursor, voice: Voice): HandshakeMessage[] {
     if (type === CLIENT_HELLO || (type === SERVER_HELLO && number > voice.next))
       voice.next = Math.min(number, MAX_AHEAD)
     if (number < voice.next || number >= voice.next + MAX_AHEAD) continue
-    if (number === voice.next && offset === 0 && bytes.length === length && voice.parts.size === 0) {
+    if (number === voice.next && offset === 0 && bytes.length === length && voice.parts === null) {
       // Whole and in its turn, as most are: no copy.
       take(messages, voice, type, bytes)
       continue
     }
-    addPiece(voice, number, type, length, offset, bytes)
-    for (let part = voice.parts.get(voice.next); part?.have === part?.length; part = voice.parts.get(voice.next)) {
+    voice.parts ??= new Map()
+    const { parts } = voice
+    addPiece(partAt(parts, number, type, length), offset, bytes)
+    for (let part = parts.get(voice.next); part?.have === part?.length; part = parts.get(voice.next)) {
       if (part === undefined) break
-      voice.parts.delete(voice.next)
-      take(messages, voice, part.type, Buffer.concat(part.bytes))
+      parts.delete(voice.next)
+      take(messages, voice, part.type, part.bytes.subarray(0, part.have))
     }
+    if (parts.size === 0) voice.parts = null
   }
   return messages
 }
@@ -262,18 +270,37 @@ function take(messages: HandshakeMessage[], voice: Voice, type: number, bytes: U
   messages.push({ type, body: new Cursor(bytes, 0, bytes.length, true) })
 }
 
-function addPiece(voice: Voice, number: number, type: number, length: number, offset: number, bytes: Uint8Array): void {
-  let part = voice.parts.get(number)
-  if (part === undefined || part.type !== type || part.length !== length) {
-    part = { type, length, pieces: new Pieces(), bytes: [], have: 0 }
-    voice.parts.set(number, part)
-  }
-  if (offset + bytes.length > length) return
-  for (const fresh of part.pieces.add(offset, bytes.slice())) {
-    part.bytes.push(fresh)
-    part.have += fresh.length
+function partAt(parts: Map<number, Part>, number: number, type: number, length: number): Part {
+  const known = parts.get(number)
+  if (known !== undefined && known.type === type && known.length === length) return known
+  const part = { type, length, bytes: EMPTY, have: 0, pieces: null }
+  parts.set(number, part)
+  return part
+}
+
+function addPiece(part: Part, offset: number, bytes: Uint8Array): void {
+  const end = offset + bytes.length
+  if (end > part.length || end <= part.have) return
+  if (offset === part.have && part.pieces === null) append(part, bytes)
+  else {
+    part.pieces ??= new Pieces(part.have)
+    for (const fresh of part.pieces.add(offset, bytes.slice())) append(part, fresh)
   }
 }
+
+/** The room doubles up to what the message is said to have, so that it costs no more than what has come. */
+function append(part: Part, bytes: Uint8Array): void {
+  const have = part.have + bytes.length
+  if (have > part.bytes.length) {
+    const larger = Buffer.allocUnsafe(Math.min(part.length, have * 2))
+    larger.set(part.bytes.subarray(0, part.have))
+    part.bytes = larger
+  }
+  part.bytes.set(bytes, part.have)
+  part.have = have
+}
+
+const EMPTY = Buffer.alloc(0)
 
 function takeAlertOf(from: Side, body: Cursor, ctx: Context<Session>): Message | null {
   const { handshake } = ctx.state
@@ -300,8 +327,17 @@ function conclude(handshake: Handshake, ctx: Context<Session>): Message {
 /** Before a server of DTLS 1.2 encrypts it says so; in DTLS 1.3 nothing in clear follows its hello. */
 function isIncomplete({ hello, exchanged, done }: Handshake, { parts, records, changes }: Voice): boolean {
   if (isTls13(hello!.version)) return false
-  const lost = records.size > 0 && Math.max(...records) - Math.min(...records) >= records.size
-  return parts.size > 0 || lost || !changes || (exchanged && !done)
+  return parts !== null || (records !== null && isLossy(records)) || !changes || (exchanged && !done)
+}
+
+function isLossy(records: ReadonlySet<number>): boolean {
+  let first = Number.POSITIVE_INFINITY
+  let last = 0
+  for (const number of records) {
+    if (number < first) first = number
+    if (number > last) last = number
+  }
+  return last - first >= records.size
 }
 
 function answerTo(handshake: Handshake, { state, out }: Context<Session>, found: Partial<Answered>): Message {

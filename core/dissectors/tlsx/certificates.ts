@@ -49,6 +49,9 @@ const MAX_NAMES = 1000
 export interface Presented {
   shown: Shown
   text: Uint8Array
+  /** ms since 1970. */
+  notBefore: number
+  notAfter: number
 }
 
 const remembered = new Memo<Presented>(MAX_REMEMBERED)
@@ -57,7 +60,13 @@ export function readCertificate(bytes: Uint8Array): Presented {
   const fingerprint = hash('sha256', bytes)
   return remembered.get(fingerprint, () => {
     const shown = parse(bytes, fingerprint)
-    return { shown, text: constant(JSON.stringify(shown)) }
+    const { notBefore = null, notAfter = null } = isReadable(shown) ? shown : {}
+    return {
+      shown,
+      text: constant(JSON.stringify(shown)),
+      notBefore: notBefore === null ? Number.NEGATIVE_INFINITY : Date.parse(notBefore),
+      notAfter: notAfter === null ? Number.POSITIVE_INFINITY : Date.parse(notAfter),
+    }
   })
 }
 
@@ -73,11 +82,11 @@ export function chainWarnings(chain: readonly Presented[], seconds: number): str
   const found = new Set<string>()
   const own = chain[0]?.shown
   if (own !== undefined && isReadable(own) && own.selfSigned) found.add('self-signed-certificate')
-  for (const { shown } of chain) {
+  for (const { shown, notBefore, notAfter } of chain) {
     if (!isReadable(shown)) continue
-    const { notBefore, notAfter, keyType, keySize, signatureAlgorithm, selfSigned } = shown
-    if (notAfter !== null && Date.parse(notAfter) < seconds * 1000) found.add('certificate-expired')
-    if (notBefore !== null && Date.parse(notBefore) > seconds * 1000) found.add('certificate-not-yet-valid')
+    const { keyType, keySize, signatureAlgorithm, selfSigned } = shown
+    if (notAfter < seconds * 1000) found.add('certificate-expired')
+    if (notBefore > seconds * 1000) found.add('certificate-not-yet-valid')
     if (keySize !== null && keySize < (LEAST_BITS.get(keyType ?? '') ?? 0)) found.add('weak-key')
     // Nobody checks the signature of a root.
     if (!selfSigned && BROKEN_HASH.test(signatureAlgorithm ?? '')) found.add('weak-signature')

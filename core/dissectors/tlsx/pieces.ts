@@ -8,7 +8,11 @@ const MAX_PIECES = 256
 export class Pieces {
   private waiting: { start: number; bytes: Uint8Array }[] = []
   /** Bytes from the beginning that have been taken. */
-  private taken = 0
+  private taken: number
+
+  constructor(taken = 0) {
+    this.taken = taken
+  }
 
   /** Returns the bytes that are in order now and were not before. */
   add(start: number, bytes: Uint8Array): Uint8Array[] {
