@@ -3,7 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { whyNotLive } from '../worker/sources/live.ts'
+import { whyNoWire } from '../worker/wire.ts'
+import { wireOptions } from './source.ts'
 import { ended, start } from './testing/hookline.ts'
 
 describe('demo', function () {
@@ -22,7 +23,7 @@ describe('demo', function () {
     assert.match(stdout, /^\[Prints the slowest routes\] .*GET web\.shop\/$/m)
     assert.match(stdout, /^deliveries: 3 sent = 3 delivered \+ 0 in the spool \+ 0 dead letters$/m)
     assert.match(stdout, /What to try next/)
-    const live = await whyNotLive('lo')
+    const live = await whyNoWire(wireOptions('lo', ''))
     if (live === null) assert.match(stdout, /^deliveries: 1 sent = 1 delivered/m)
     else assert.ok(stdout.includes(`Left out: ${live}`))
     assert.deepEqual(left(), [])

@@ -12,10 +12,11 @@ import type { Readable } from 'node:stream'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { whyNotLive } from '../worker/sources/live.ts'
+import { whyNoWire } from '../worker/wire.ts'
 import { EXIT } from './exit.ts'
 import { Interruption } from './interruption.ts'
 import { type SlackMessage, SlackReceiver } from './slack-receiver.ts'
+import { wireOptions } from './source.ts'
 import { counted, type Look, lookOf, paint, printable, withoutColor } from './terminal.ts'
 
 export function addDemo(program: Command): void {
@@ -98,7 +99,7 @@ class Demo {
   }
 
   private async live(slack: SlackReceiver): Promise<void> {
-    const reason = await whyNotLive('lo')
+    const reason = await whyNoWire(wireOptions('lo', ''))
     if (reason !== null) {
       this.say(`Left out: ${reason}`, 'yellow')
       return

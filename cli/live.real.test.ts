@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startRedis } from '../examples/captures/shop.ts'
-import { whyNotLive } from '../worker/sources/live.ts'
+import { whyNoWire } from '../worker/wire.ts'
+import { wireOptions } from './source.ts'
 import { ended, hookline, start } from './testing/hookline.ts'
 
 describe('run -i lo', function () {
@@ -17,7 +18,7 @@ describe('run -i lo', function () {
   const folder = mkdtempSync(join(tmpdir(), 'hookline-live-'))
   after(() => rmSync(folder, { recursive: true }))
   before(async function () {
-    const reason = await whyNotLive('lo')
+    const reason = await whyNoWire(wireOptions('lo', ''))
     if (reason === null) return
     console.error(`skipped: ${reason}`)
     this.skip()
@@ -113,7 +114,7 @@ describe('run -i lo', function () {
 
   it('captures in a process that ends when the command is killed', async () => {
     const capture = await capturing(['--json', '--filter', 'tcp port 1'])
-    const captor = children(capture.child.pid!).find(({ words }) => words.includes('live-process.ts'))
+    const captor = children(capture.child.pid!).find(({ words }) => words.includes('wire-process.ts'))
     assert.ok(captor, 'a process of its own')
     capture.child.kill('SIGKILL')
     for (let i = 0; i < 50 && alive(captor.pid); i++) await pause(100)
@@ -127,7 +128,7 @@ describe('run -i lo', function () {
     const capture = await capturing(['--json', '--filter', `tcp port ${port}`])
     await get(port, '/before', new Agent())
     await pause(300)
-    process.kill(children(capture.child.pid!).find(({ words }) => words.includes('live-process.ts'))!.pid, 'SIGKILL')
+    process.kill(children(capture.child.pid!).find(({ words }) => words.includes('wire-process.ts'))!.pid, 'SIGKILL')
     const { code, stdout, stderr } = await capture.all
     server.close()
     assert.equal(items(stdout)[0].request.path, '/before')
@@ -144,7 +145,7 @@ describe('run -i lo', function () {
 
   it('says what libpcap does not like about a filter', async () => {
     const { code, stderr } = await hookline(folder, ['run', '-i', 'lo', '--filter', 'port of call'])
-    assert.match(stderr, /^hookline: lo: libpcap says: [^\n]*\n$/)
+    assert.match(stderr, /^hookline: libpcap says of the filter: [^\n]*\n$/)
     assert.equal(code, 2)
   })
 

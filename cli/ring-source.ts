@@ -6,6 +6,7 @@ import { openReader, type Reader } from '../worker/reader.ts'
 import { type Recorder, type RecorderSettings, startRecorder } from '../worker/recorder.ts'
 import { ringRecording } from '../worker/recording.ts'
 import type { RingCounts } from '../worker/ring.ts'
+import { accountOfCounters, sumOfCounters } from './captured.ts'
 import type { Source } from './source.ts'
 import { counted, grouped, sized } from './terminal.ts'
 
@@ -148,9 +149,7 @@ function statusOf(recorder: Recorder, lag: Lag | null): string {
 function accountOf(recorder: Recorder): string[] {
   const { ring, directory } = recorder
   const sum = sumOf(recorder)
-  const causes = CAUSES.filter(([name]) => sum[name] > 0).map(([name, what]) => `${grouped(sum[name])} ${what}`)
-  const lines = [`captured: ${[`${grouped(sum.seen)} seen = ${grouped(sum.passed)} recorded`, ...causes].join(' + ')}`]
-  if (sum.freezes > 0) lines.push(`the kernel's buffer was full ${counted(sum.freezes, 'time')}`)
+  const lines = accountOfCounters(sum, 'recorded')
   if (ring === null) return lines
   const { held, dropped, lost } = ring
   lines.push(
@@ -163,33 +162,8 @@ function accountOf(recorder: Recorder): string[] {
   return lines
 }
 
-/** Why packets were not recorded, in words; `seen` is their sum and `passed`. */
-const CAUSES: readonly (readonly [keyof CaptureCounters, string])[] = [
-  ['dropped', 'dropped by the kernel'],
-  ['overrun', 'dropped by our own queue'],
-  ['filtered', 'filtered out'],
-  ['untargeted', 'of other addresses'],
-  ['sampledOut', 'not sampled'],
-  ['duplicates', 'seen twice'],
-  ['own', "Hookline's own"],
-]
-
 function sumOf({ interfaces }: Recorder): CaptureCounters {
-  const sum: CaptureCounters = {
-    seen: 0,
-    passed: 0,
-    dropped: 0,
-    overrun: 0,
-    filtered: 0,
-    untargeted: 0,
-    sampledOut: 0,
-    duplicates: 0,
-    own: 0,
-    freezes: 0,
-  }
-  for (const { counters } of interfaces.values())
-    if (counters !== null) for (const name of Object.keys(sum) as (keyof CaptureCounters)[]) sum[name] += counters[name]
-  return sum
+  return sumOfCounters([...interfaces.values()].flatMap(({ counters }) => counters ?? []))
 }
 
 function lostOf({ lost }: RingCounts): number {

@@ -2,8 +2,10 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Packet } from '../core/packet.ts'
+import type { CaptureOptions } from '../worker/capture.ts'
 import { fileRecording, type Recording } from '../worker/recording.ts'
 import { openCapture } from '../worker/sources/file.ts'
+import { accountOfCounters, sumOfCounters } from './captured.ts'
 import { progressBar } from './progress.ts'
 import { counted, grouped } from './terminal.ts'
 
@@ -60,29 +62,42 @@ export async function openFile(path: string): Promise<Source> {
   }
 }
 
-export async function openInterface(name: string, filter: string): Promise<Source> {
-  const { openLive } = await import('../worker/sources/live.ts')
-  const live = await openLive(name, filter)
+/** `names`: `any`, or several with commas between. */
+export async function openInterface(names: string, filter: string): Promise<Source> {
+  const { openWire } = await import('../worker/wire.ts')
+  const wire = await openWire(wireOptions(names, filter))
   return {
     live: true,
     recorded: false,
     recording: null,
-    greeting: [`capturing on ${name}; Ctrl-C ends it`],
+    greeting: [`capturing on ${names} by ${wire.title}; Ctrl-C ends it`],
     skip() {},
-    load: () => live.load(),
-    next: () => live.next(),
+    load: () => wire.load(),
+    next: () => wire.next(),
     status: () => null,
-    now: () => live.seconds,
-    stop: () => live.stop(),
-    close: () => live.close(),
-    remarks() {
-      const remarks = []
-      if (live.dropped > 0)
-        remarks.push(`${counted(live.dropped, 'packet')} dropped: they came faster than they were understood`)
-      if (live.cut > 0) remarks.push(`${counted(live.cut, 'packet')} longer than what libpcap captures of one`)
-      return remarks
-    },
-    account: () => [],
+    now: () => wire.seconds,
+    stop: () => wire.stop(),
+    close: () => wire.close(),
+    remarks: () => wire.remarks,
+    account: () => accountOfCounters(sumOfCounters(wire.counters.values()), 'read'),
+  }
+}
+
+/** Of the kernel: what comes while items are understood. */
+const BUFFER_BYTES = 128 << 20
+
+export function wireOptions(names: string, filter: string): CaptureOptions {
+  return {
+    interfaces: names === 'any' ? 'any' : names.split(','),
+    namespace: null,
+    filter,
+    addresses: null,
+    promiscuous: true,
+    bufferBytes: BUFFER_BYTES,
+    fanout: 1,
+    own: false,
+    samplePercent: 100,
+    deduplicate: names === 'any' || names.includes(','),
   }
 }
 

@@ -167,13 +167,13 @@ export class Live {
   }
 }
 
-async function checkInterface(name: string): Promise<void> {
+export async function checkInterface(name: string): Promise<void> {
   const known = await readdir('/sys/class/net').catch(() => null)
   if (known === null || name === 'any' || known.includes(name)) return
   throw new Fault('INTERFACE_UNKNOWN', `no interface is called ${name}; there are: ${known.sort().join(', ')}`)
 }
 
-async function checkPrivilege(name: string): Promise<void> {
+export async function checkPrivilege(name: string): Promise<void> {
   const status = await readFile('/proc/self/status', 'utf8').catch(() => '')
   const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1]
   if (effective === undefined || (BigInt(`0x${effective}`) >> CAP_NET_RAW) & 1n) return
