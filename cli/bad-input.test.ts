@@ -62,6 +62,10 @@ describe('bad input on the command line', function () {
     ],
     ['items of what is not dissected', ['tap', '--json', '--no-dissect'], /--json.*--no-dissect/],
     ['a namespace that is none', ['tap', '--namespace', '/no/such', ...ringless()], /\/no\/such|namespace|root/],
+    ['an id that is none', ['pcapdump', '--item', 'local-3', ...ringless()], /expected the id of an item/],
+    ['a stream that is none', ['pcapdump', '--stream', 'a.pcap', ...ringless()], /expected a stream's name/],
+    ['an item and its stream', ['pcapdump', '--item', 'a', '--stream', 'b'], /give --item or --stream/],
+    ['an item and a time', ['pcapdump', '--item', 'a', '--time', '5m'], /--time chooses packets, and so does --item/],
     ['an option without its value', ['run', '--pcap'], /argument missing/],
     ['a spool that is not there', ['spool', 'list', '--spool', join(folder, 'none')], /there is no spool in/],
     [

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CaptureNotes } from '../core/capture-notes.ts'
+import type { Item } from '../core/item.ts'
 import { openCapture } from '../worker/sources/file.ts'
 import { hookline, SHOP_PCAP } from './testing/hookline.ts'
 import { ringOf } from './testing/ring.ts'
@@ -73,6 +74,35 @@ describe('pcapdump', function () {
       assert.equal(code, 2)
       assert.match(stderr, /^hookline: --time and --from both/)
     })
+  })
+
+  it('writes the packets of a stream, and those that carried an item with its id beside the first', async () => {
+    const { stdout } = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
+    const items = stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => JSON.parse(line) as Item)
+    const { lines } = await read(SHOP_PCAP)
+    for (const item of [items[1]!, items[items.length >> 1]!, items.at(-2)!]) {
+      const streamPath = join(folder, item.stream)
+      // The other ring has none of it, or half.
+      const told = await dump('--ring', all, '--ring', even, '--stream', item.stream, '--dest', streamPath)
+      assert.equal(told.code, 0, told.stderr)
+      const stream = (await read(streamPath)).lines
+      const again = await hookline(folder, ['run', '--pcap', streamPath, '--json'])
+      assert.ok(again.stdout.includes(`"id":"${item.id}"`))
+
+      await dump('--ring', all, '--item', item.id, '--dest', `${folder}/`)
+      const { lines: carried, notes } = await read(join(folder, `${item.stream}-${item.index}.pcapng`))
+      assert.deepEqual(
+        notes.comments.filter(({ packet }) => packet !== null),
+        [{ packet: 1, text: item.id }],
+      )
+      assert.ok(carried.length >= 2 && carried.length <= stream.length)
+      assert.ok(carried.every(line => stream.includes(line)) && stream.every(line => lines.includes(line)))
+      const [seconds, nanoseconds] = carried[0]!.split(' ')[0]!.split('.').map(Number)
+      assert.equal(seconds! * 1000 + nanoseconds! / 1e6, item.timestamp)
+    }
   })
 
   it('writes to standard output, and into a folder', async () => {

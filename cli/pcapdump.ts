@@ -3,6 +3,9 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { Fault } from '../core/fault.ts'
+import type { Packet } from '../core/packet.ts'
+import { loadProtocols } from '../core/registry.ts'
+import { type Evidence, itemEvidence, streamEvidence } from '../worker/evidence.ts'
 import { type Exported, exportPackets, PLAIN, type Write } from '../worker/export.ts'
 import { RingWindow } from '../worker/ring-window.ts'
 import { writeWholeFile } from '../worker/whole-file.ts'
@@ -10,6 +13,7 @@ import { EXIT } from './exit.ts'
 import { Interruption } from './interruption.ts'
 import { duration, moment, written } from './moment.ts'
 import { ReaderGone, writeAll } from './output.ts'
+import { choose, KEPT_BODY, names as namesOf } from './protocols.ts'
 import { stateFolder } from './state.ts'
 import { counted, grouped, printable, sized } from './terminal.ts'
 import { version } from './version.ts'
@@ -22,6 +26,10 @@ interface Options {
   filter?: string
   format?: Format
   ring: string[]
+  item?: string
+  stream?: string
+  with?: string[]
+  bodies: boolean
 }
 
 type Format = 'pcap' | 'pcapng'
@@ -29,12 +37,16 @@ type Format = 'pcap' | 'pcapng'
 export function addPcapdump(program: Command): void {
   program
     .command('pcapdump')
-    .description('write the packets of a window of time out of the ring into one file')
+    .description('write packets out of the ring into one file: of a window of time, a stream or an item')
     .option('--time <duration>', 'the last so much: 90s, 5m, 1h30m', duration)
     .option('--from <time>', 'RFC 3339, seconds since 1970, or "5m ago" (default: the oldest packet)', atTime)
     .option('--to <time>', 'up to before this (default: the newest packet)', atTime)
     .option('--dest <path>', 'a file, a folder for one named by its time, or - for standard output', '.')
     .option('--filter <expression>', 'only these packets, as pcap-filter(7) says: "host 10.0.0.7 and port 80"')
+    .option('--item <id>', 'the packets that carried this item, with its id as a comment on the first')
+    .option('--stream <name>', 'the packets of this stream, as items name it')
+    .option('--with <list>', 'with --item: as it was given when the item was shown', namesOf)
+    .option('--no-bodies', 'with --item: as it was given when the item was shown')
     .option('--format <format>', 'pcapng or pcap (default: as the file is named, else pcapng)', formatNamed)
     .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
     .addHelpText(
@@ -45,6 +57,7 @@ Several rings are merged in order of time. A ring may be read while it is writte
 Examples:
   $ hookline pcapdump --time 5m
   $ hookline pcapdump --from 2026-11-21T16:30:00Z --to 2026-11-21T16:31:00Z --dest incident.pcapng
+  $ hookline pcapdump --item local/1795236942970057000_5f3a9c01.pcap-3 --dest item.pcapng
   $ hookline pcapdump --time 1h --filter 'tcp port 5432' --dest - | tshark -r -`,
     )
     .action(async (options: Options) => {
@@ -53,27 +66,56 @@ Examples:
 }
 
 async function dump(options: Options): Promise<number> {
-  const span = spanOf(options)
+  const evidence = await evidenceOf(options)
+  try {
+    return await dumpWindow(options, evidence)
+  } finally {
+    evidence?.close()
+  }
+}
+
+/** null: a window of time is asked for. */
+async function evidenceOf(options: Options): Promise<Evidence | null> {
+  const { item, stream, with: more, bodies } = options
+  if (item !== undefined && stream !== undefined)
+    throw new Fault('OPTIONS_CONFLICT', '--item names its stream itself: give --item or --stream')
+  if (item === undefined && stream === undefined) return null
+  for (const name of ['time', 'from', 'to', 'filter'] as const)
+    if (options[name] !== undefined)
+      throw new Fault(
+        'OPTIONS_CONFLICT',
+        `--${name} chooses packets, and so does ${item ? '--item' : '--stream'}: give one`,
+      )
+  const rings = ringsOf(options)
+  if (item === undefined) return streamEvidence(rings, stream!)
+  const protocols = choose(await loadProtocols(), more === undefined ? {} : { with: more })
+  return itemEvidence(rings, item, protocols, bodies ? KEPT_BODY : 0)
+}
+
+async function dumpWindow(options: Options, evidence: Evidence | null): Promise<number> {
+  const span = evidence ?? spanOf(options)
   const path = options.dest === '-' ? null : pathOf(options)
   const format = options.format ?? (path?.endsWith('.pcap') ? 'pcap' : 'pcapng')
   const interruption = new Interruption()
   const control = new AbortController()
   void interruption.requested.then(() => control.abort())
   try {
-    const rings = ringsOf(options)
+    const rings = evidence === null ? ringsOf(options) : [evidence.ring]
     const window = new RingWindow(
       rings,
-      { ...span, filter: options.filter ?? null },
+      { from: span.from, to: span.to, filter: options.filter ?? null },
       `pcapdump, process ${process.pid}`,
     )
     try {
       const names = format === 'pcapng' ? (await window.names()).flat() : []
+      const inputs = evidence === null ? window.inputs : [evidence.input]
       const title = `Hookline ${await version()}`
-      const settings = { ...PLAIN, format, title, names, signal: control.signal }
-      const save = (write: Write) => exportPackets(window.inputs, settings, write)
+      const comment = evidence === null ? null : (packet: Packet) => evidence.comment(packet)
+      const settings = { ...PLAIN, format, title, names, comment, signal: control.signal }
+      const save = (write: Write) => exportPackets(inputs, settings, write)
       const done = path === null ? await save(toStandardOutput) : await writeWholeFile(path, save)
       process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
-      const remarks = [...(await shortRings(window, span.from)), ...lossesOf(done)]
+      const remarks = [...(evidence === null ? await shortRings(window, span.from) : []), ...lossesOf(done)]
       for (const remark of remarks) process.stderr.write(`${remark}\n`)
     } finally {
       window.close()
@@ -111,9 +153,10 @@ export function ringsOf({ ring }: { ring: readonly string[] }): readonly string[
   return ring.length > 0 ? ring : [stateFolder('ring')]
 }
 
-function pathOf({ dest, format = 'pcapng', to }: Options): string {
+function pathOf({ dest, format = 'pcapng', to, item, stream }: Options): string {
   const isFolder = dest.endsWith('/') || (existsSync(dest) && statSync(dest).isDirectory())
-  return isFolder ? join(dest, `hookline-${stampOf(to)}.${format}`) : dest
+  const name = item?.split('/').at(-1) ?? stream?.replace(/\.pcap$/, '') ?? `hookline-${stampOf(to)}`
+  return isFolder ? join(dest, `${name}.${format}`) : dest
 }
 
 /** 20261121T163000Z */

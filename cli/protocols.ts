@@ -1,8 +1,11 @@
-/** Which protocols `--protocols` and `--with` choose. */
+/** What items are made of: the protocols that `--protocols` and `--with` choose, and how much of bodies. */
 import { InvalidArgumentError } from 'commander'
 import { Fault } from '../core/fault.ts'
 import type { Protocols } from '../core/registry.ts'
 import { including, only } from '../core/selection.ts'
+
+/** Bytes of a body that an item keeps. */
+export const KEPT_BODY = 1 << 20
 
 interface Choice {
   protocols?: string[]

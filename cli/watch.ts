@@ -13,7 +13,7 @@ import { Interruption } from './interruption.ts'
 import { LastLine } from './last-line.ts'
 import { defaultSpool, Outbox } from './outbox.ts'
 import { ReaderGone, writeAll, writeText } from './output.ts'
-import { choose, names } from './protocols.ts'
+import { choose, KEPT_BODY, names } from './protocols.ts'
 import { Scripts } from './scripts.ts'
 import type { Source } from './source.ts'
 import { stateFolder } from './state.ts'
@@ -55,8 +55,6 @@ const FLUSH_MS = 100
 const PATIENCE_MS = 10_000
 const HURRIED_PATIENCE_MS = 2_000
 const NEVER = new Promise<void>(() => {})
-/** Bytes of a body that an item keeps. */
-export const KEPT_BODY = 1 << 20
 
 /** Returns the exit code. `open` is asked last: a script with a mistake is known before anything is captured. */
 export async function watch(paths: string[], options: WatchOptions, open: () => Promise<Source>): Promise<number> {

@@ -98,7 +98,11 @@ function own(packets: readonly Packet[], stream: string): Packet[] {
   return found
 }
 
-function search(packets: readonly Packet[], item: Item, protocols: Protocols): ItemPackets | null {
+function search(
+  packets: readonly Packet[],
+  item: Item,
+  protocols: Protocols,
+): Pick<ItemPackets, 'packets' | 'first'> | null {
   const all: Packet[] = []
   const numbers: number[] = []
   let count = 0

@@ -16,6 +16,9 @@ export interface ItemPackets {
   packets: readonly number[]
   /** That with the item's first byte. */
   first: number
+  /** When the first and the last of them were captured. */
+  begin: Instant
+  end: Instant
 }
 
 export class ItemSearch {
@@ -71,8 +74,14 @@ export class ItemSearch {
     const parts = spans.length === 0 ? [this.sent] : spans.map(span => this.carriers(span))
     const first = parts[0]![0]
     if (first === undefined) return
-    const packets = new Set(parts.flat().map(({ number }) => number))
-    this.found = { packets: [...packets].sort((a, b) => a - b), first: first.number }
+    const carried = [...new Set(parts.flat())].sort((a, b) => a.number - b.number)
+    const instants = carried.map(({ seconds, nanoseconds }) => ({ seconds, nanoseconds })).sort(compare)
+    this.found = {
+      packets: carried.map(({ number }) => number),
+      first: first.number,
+      begin: instants[0]!,
+      end: instants.at(-1)!,
+    }
   }
 
   private carriers({ half, first, last }: Span): Sent[] {

@@ -12,8 +12,8 @@ import { formatStreamName, type StreamName } from './stream-name.ts'
 import type { Trace } from './trace.ts'
 
 export interface StreamTaker {
-  /** A packet of the connection, valid during the call. */
-  own(packet: Packet): void
+  /** A packet of the connection, valid during the call. `number` is its number among all that were handed in, from 0. */
+  own(packet: Packet, number: number): void
   /** An ICMP error that quotes one of its packets. */
   quote?(packet: Packet): void
 }
@@ -37,8 +37,9 @@ export class StreamPackets {
   connection: Connection | null = null
   private inHand: Packet = emptyPacket()
   /** The other fragments of the datagram that the packet in hand completes. */
-  private pieces: readonly Packet[] = []
-  private readonly fragments = new FragmentPieces<Packet>()
+  private pieces: readonly Piece[] = []
+  private readonly fragments = new FragmentPieces<Piece>()
+  private number = -1
 
   constructor(name: StreamName, taker: StreamTaker) {
     this.name = name
@@ -50,6 +51,7 @@ export class StreamPackets {
 
   /** In the order of the capture that named the stream, from `FRAGMENTS_BEFORE` its beginning on. */
   packet(packet: Packet): void {
+    this.number++
     if (this.done) return
     if (!this.found) {
       const late = packet.seconds - this.name.seconds || (packet.nanoseconds - this.name.nanoseconds) / 1e9
@@ -64,12 +66,15 @@ export class StreamPackets {
   private trace(): Trace {
     return {
       packet: c => {
-        if (this.isMeant(c)) this.hand(packet => this.taker.own(packet))
+        if (this.isMeant(c)) this.hand((packet, number) => this.taker.own(packet, number))
       },
       quote: c => {
         if (c === this.connection) this.hand(packet => this.taker.quote?.(packet))
       },
-      wait: frame => this.fragments.add(frame, copied(this.inHand), this.inHand.end - this.inHand.start),
+      wait: frame => {
+        const piece = { packet: copied(this.inHand), number: this.number }
+        this.fragments.add(frame, piece, piece.packet.end)
+      },
       join: frame => {
         this.pieces = [...this.pieces, ...this.fragments.take(frame)]
       },
@@ -88,10 +93,15 @@ export class StreamPackets {
     return c === this.connection
   }
 
-  private hand(to: (packet: Packet) => void): void {
-    for (const piece of this.pieces) to(piece)
-    to(this.inHand)
+  private hand(to: (packet: Packet, number: number) => void): void {
+    for (const { packet, number } of this.pieces) to(packet, number)
+    to(this.inHand, this.number)
   }
+}
+
+interface Piece {
+  packet: Packet
+  number: number
 }
 
 function copied(packet: Packet): Packet {

@@ -2,13 +2,13 @@
  * Packets that are kept and can be read again: a capture file, or a ring. From the name of a stream to its packets, and
  * from the id of an item to those that carried it.
  */
-import type { Connection } from '../core/connections.ts'
+import type { Connection, Instant } from '../core/connections.ts'
 import { Fault } from '../core/fault.ts'
-import { type ItemPackets, ItemSearch } from '../core/item-packets.ts'
+import { ItemSearch } from '../core/item-packets.ts'
 import type { Packet } from '../core/packet.ts'
 import type { Protocols } from '../core/registry.ts'
 import { parseStreamName, type StreamName } from '../core/stream-name.ts'
-import { FRAGMENTS_BEFORE, StreamPackets } from '../core/stream-packets.ts'
+import { FRAGMENTS_BEFORE, StreamPackets, type StreamTaker } from '../core/stream-packets.ts'
 import { between, type FlowFilter } from './flow.ts'
 import { openReader } from './reader.ts'
 import { openCapture } from './sources/file.ts'
@@ -16,8 +16,15 @@ import { openCapture } from './sources/file.ts'
 export interface Recording {
   /** Reading few flows costs less than reading all. */
   indexed: boolean
-  /** Times in ns since 1970. More may come than was asked for. */
-  read(wanted: { from: bigint; to: bigint | null; filter: FlowFilter | null }): Promise<Reading>
+  /** More may come than was asked for. */
+  read(wanted: Wanted): Promise<Reading>
+}
+
+/** Times in ns since 1970. */
+export interface Wanted {
+  from: bigint
+  to: bigint | null
+  filter: FlowFilter | null
 }
 
 /** Ask `next` until it says null, then `load`, until that says false. */
@@ -41,24 +48,55 @@ export async function readStream(
   stream: string,
   own: (packet: Packet) => void,
 ): Promise<boolean> {
-  return pick(recording, nameOf(stream), { own })
+  const name = nameOf(stream)
+  const wanted = await locate(recording, name)
+  return wanted !== null && pick(recording, name, wanted, { own })
 }
 
-/** Numbers among the packets of the stream; null: it is not there. `protocols` are those that the item was found with. */
+export interface Found {
+  /** What to read, and which of the packets that come then: their numbers, from 0. */
+  wanted: Wanted
+  numbers: ReadonlySet<number>
+  /** The one with the first byte. */
+  first: number
+  /** When the first and the last of them were captured. */
+  begin: Instant
+  end: Instant
+}
+
+/** null: it is not there. */
+export async function findStream(recording: Recording, stream: string): Promise<Found | null> {
+  const name = nameOf(stream)
+  const wanted = await locate(recording, name)
+  if (wanted === null) return null
+  const numbers: number[] = []
+  const end = { seconds: 0, nanoseconds: 0 }
+  await pick(recording, name, wanted, {
+    own({ seconds, nanoseconds }, number) {
+      numbers.push(number)
+      end.seconds = seconds
+      end.nanoseconds = nanoseconds
+    },
+  })
+  return numbers.length === 0 ? null : { wanted, numbers: new Set(numbers), first: numbers[0]!, begin: name, end }
+}
+
+/** The packets that carried this item; null: it is not there. `protocols` are those that it was found with. */
 export async function findItem(
   recording: Recording,
-  stream: string,
-  index: number,
+  { stream, index }: { stream: string; index: number },
   protocols: Protocols,
   keepBodies: number,
-): Promise<ItemPackets | null> {
+): Promise<Found | null> {
+  const name = nameOf(stream)
+  const wanted = await locate(recording, name)
+  if (wanted === null) return null
   const search = new ItemSearch(stream, index, protocols, keepBodies)
-  /** Errors of ICMP are read with them, and are none of them. */
+  /** Of what was searched; errors of ICMP are read too, and are no part of it. */
   const numbers: number[] = []
-  let count = 0
-  await pick(recording, nameOf(stream), {
-    own(packet) {
-      numbers.push(count++)
+  await pick(recording, name, wanted, {
+    own(packet, number) {
+      numbers.push(number)
       search.packet(packet)
     },
     quote(packet) {
@@ -68,52 +106,41 @@ export async function findItem(
   })
   search.finish()
   const { found } = search
-  return found === null
-    ? null
-    : { packets: found.packets.map(number => numbers[number]!), first: numbers[found.first]! }
+  if (found === null) return null
+  const { packets, first, begin, end } = found
+  return { wanted, numbers: new Set(packets.map(number => numbers[number]!)), first: numbers[first]!, begin, end }
 }
 
-function nameOf(stream: string): StreamName {
+export function nameOf(stream: string): StreamName {
   const name = parseStreamName(stream)
   if (name === null)
     throw new Fault('STREAM_NAME', `expected a stream's name, as 1700000000123456789_5f3a9c01.pcap, found "${stream}"`)
   return name
 }
 
-async function pick(
-  recording: Recording,
-  name: StreamName,
-  taker: { own(packet: Packet): void; quote?(packet: Packet): void },
-): Promise<boolean> {
+/** Where the packets of a stream are; null: its first packet is not there. */
+async function locate(recording: Recording, name: StreamName): Promise<Wanted | null> {
   const began = nanosecondsOf(name)
-  const from = began - BigInt(FRAGMENTS_BEFORE) * 1_000_000_000n
-  let filter: FlowFilter | null = null
-  if (recording.indexed) {
-    const first = await locate(recording, name, began)
-    if (first === null) return false
-    filter = flowOf(first)
-  }
-  const picker = new StreamPackets(name, taker)
-  await readAll(recording, { from, to: null, filter }, picker)
-  return picker.found
-}
-
-/** Who the ends are, the first packet says; where it came in fragments, those before it too. */
-async function locate(recording: Recording, name: StreamName, began: bigint): Promise<Connection | null> {
-  for (const before of [0, FRAGMENTS_BEFORE]) {
+  const from = began - FRAGMENTS_BEFORE_NS
+  if (!recording.indexed) return { from, to: null, filter: null }
+  // Who the ends are, the first packet says; where it came in fragments, those before it too.
+  for (const begin of [began, from]) {
     const picker = new StreamPackets(name, { own() {} })
-    const from = began - BigInt(before) * 1_000_000_000n
-    await readAll(recording, { from, to: began + 1n, filter: null }, picker)
-    if (picker.connection !== null) return picker.connection
+    await readAll(recording, { from: begin, to: began + 1n, filter: null }, picker)
+    if (picker.connection !== null) return { from, to: null, filter: flowOf(picker.connection) }
   }
   return null
 }
 
-async function readAll(
-  recording: Recording,
-  wanted: { from: bigint; to: bigint | null; filter: FlowFilter | null },
-  picker: StreamPackets,
-): Promise<void> {
+export const FRAGMENTS_BEFORE_NS = BigInt(FRAGMENTS_BEFORE) * 1_000_000_000n
+
+async function pick(recording: Recording, name: StreamName, wanted: Wanted, taker: StreamTaker): Promise<boolean> {
+  const picker = new StreamPackets(name, taker)
+  await readAll(recording, wanted, picker)
+  return picker.found
+}
+
+async function readAll(recording: Recording, wanted: Wanted, picker: StreamPackets): Promise<void> {
   const reading = await recording.read(wanted)
   try {
     do {
@@ -144,6 +171,6 @@ function flowOf({ transport, words, port, otherPort }: Connection): FlowFilter {
 
 const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const
 
-function nanosecondsOf({ seconds, nanoseconds }: StreamName): bigint {
+export function nanosecondsOf({ seconds, nanoseconds }: Instant): bigint {
   return BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds)
 }

@@ -7,7 +7,7 @@ import type { Packet } from '../core/packet.ts'
 import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
 import { readItems, readPackets } from '../core/testing/golden.ts'
-import { fileRecording, findItem, type Recording, readStream, ringRecording } from './recording.ts'
+import { fileRecording, findItem, type Reading, type Recording, ringRecording } from './recording.ts'
 import { Ring } from './ring.ts'
 import { StreamFiles } from './stream-files.ts'
 
@@ -78,18 +78,37 @@ describe('streams as files', () => {
   })
 
   it('lead from an item to the packets that carried it', async () => {
-    const ring = ringOf(packets, join(folder, 'ring-of-items'))
+    const directory = join(folder, 'ring-of-items')
+    const ring = ringOf(packets, directory)
     const items = readItems(packets, protocols)
     for (const item of [items[0]!, items[items.length >> 1]!, items.at(-1)!]) {
-      const found = await findItem(ring, item.stream, item.index, protocols, 1 << 20)
-      assert.deepEqual(found, await findItem(fileRecording(SHOP.pathname), item.stream, item.index, protocols, 1 << 20))
-      const own: Packet[] = []
-      await readStream(ring, item.stream, packet => own.push({ ...packet }))
-      const { seconds, nanoseconds } = own[found!.first]!
-      assert.equal(seconds * 1000 + nanoseconds / 1e6, item.timestamp)
+      const carried: Packet[][] = []
+      for (const recording of [ring, fileRecording(SHOP.pathname)]) {
+        const { wanted, numbers, first } = (await findItem(recording, item, protocols, 1 << 20))!
+        const all = await everything(await recording.read(wanted))
+        const { seconds, nanoseconds } = all[first]!
+        assert.equal(seconds * 1000 + nanoseconds / 1e6, item.timestamp)
+        carried.push(all.filter((_, number) => numbers.has(number)))
+      }
+      assert.deepEqual(carried[0]!.map(bytesOf), carried[1]!.map(bytesOf))
+      assert.ok(carried[0]!.length >= 2)
     }
   })
 })
+
+async function everything(reading: Reading): Promise<Packet[]> {
+  const all: Packet[] = []
+  do {
+    for (let packet = reading.next(); packet !== null; packet = reading.next())
+      all.push({ ...packet, bytes: packet.bytes.slice(packet.start, packet.end) })
+  } while (await reading.load())
+  reading.close()
+  return all
+}
+
+function bytesOf({ bytes }: Packet): string {
+  return Buffer.from(bytes).toString('hex')
+}
 
 function ringOf(packets: readonly Packet[], directory: string): Recording {
   const limits = { bytes: 64 << 20, age: 1e10, pinnedBytes: 0 }
