@@ -1,16 +1,23 @@
 /** The hierarchy of cgroups of version 2: where it is mounted, and how the cgroup of a number is called. */
-import { closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { loadNative } from './native.ts'
 
-/** null: no cgroup file system of version 2 is mounted here. */
+/** null: no cgroup file system of version 2 is mounted here. One that shows the whole hierarchy is preferred. */
 export function cgroupMount(): string | null {
-  const line = readFileSync('/proc/self/mountinfo', 'utf8')
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
-    .find(mount => mount.includes(' - cgroup2 '))
-  // Blanks are written as octal numbers.
-  const point = line?.split(' ')[4]
-  return point?.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))) ?? null
+    .filter(mount => mount.includes(' - cgroup2 '))
+    // Blanks are written as octal numbers.
+    .map(mount =>
+      mount.split(' ')[4]!.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8))),
+    )
+  return points.find(isWholeHierarchy) ?? points[0] ?? null
+}
+
+/** Whether a mount begins with the root of all cgroups: it alone has no events. A container is shown its own part. */
+export function isWholeHierarchy(mount: string): boolean {
+  return !existsSync(`${mount}/cgroup.events`)
 }
 
 export class Cgroups {

@@ -247,13 +247,21 @@ static void *run(void *given) {
   return NULL;
 }
 
-static void release(struct ring_buffer *reader) {
+static void close_all(struct ring_buffer *reader) {
   if (reader->state != NULL) munmap(reader->state, reader->page);
   if (reader->consumer != NULL) munmap((void *)reader->consumer, reader->page);
   if (reader->producer != NULL) munmap((void *)reader->producer, reader->page + 2 * reader->bytes);
   if (reader->epoll >= 0) close(reader->epoll);
   if (reader->stopping >= 0) close(reader->stopping);
   twice_close(reader->twice);
+  reader->state = NULL;
+  reader->consumer = reader->producer = NULL;
+  reader->epoll = reader->stopping = -1;
+  reader->twice = NULL;
+}
+
+static void release(struct ring_buffer *reader) {
+  close_all(reader);
   pthread_mutex_destroy(&reader->lock);
   free(reader->cgroups);
   free(reader->slots);
@@ -315,6 +323,7 @@ static void leave(void *argument) {
   ask_to_stop(reader);
   pthread_join(reader->thread, NULL);
   reader->joined = true;
+  close_all(reader);
 }
 
 static void forget(napi_env env, void *data, void *hint) {
@@ -376,7 +385,18 @@ static napi_value stop_ring_buffer(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &given, &argument, NULL, NULL);
   struct ring_buffer *reader = given == 1 ? reader_of(env, argument) : NULL;
   if (reader == NULL) return wrong_arguments(env, "stopRingBuffer(reader)");
-  ask_to_stop(reader);
+  if (!reader->joined) ask_to_stop(reader);
+  return NULL;
+}
+
+/* closeRingBuffer(reader): at once, whatever there still is. Its cgroups can be asked for as before. */
+static napi_value close_ring_buffer(napi_env env, napi_callback_info info) {
+  size_t given = 1;
+  napi_value argument;
+  napi_get_cb_info(env, info, &given, &argument, NULL, NULL);
+  struct ring_buffer *reader = given == 1 ? reader_of(env, argument) : NULL;
+  if (reader == NULL) return wrong_arguments(env, "closeRingBuffer(reader)");
+  leave(reader);
   return NULL;
 }
 
@@ -408,6 +428,7 @@ static napi_value ring_buffer_cgroups(napi_env env, napi_callback_info info) {
 napi_status ring_buffer_exports(napi_env env, napi_value exports) {
   static const struct exported all[] = {{"openRingBuffer", open_ring_buffer},
                                         {"stopRingBuffer", stop_ring_buffer},
+                                        {"closeRingBuffer", close_ring_buffer},
                                         {"ringBufferCgroups", ring_buffer_cgroups}};
   return export_all(env, exports, all, sizeof all / sizeof *all);
 }

@@ -19,7 +19,7 @@ import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
 export const afXdp: CaptureSource = {
   name: 'af_xdp',
-  title: 'AF_XDP: for mirror ports; takes what comes in away from the kernel',
+  title: 'AF_XDP',
   obstacle: async options => obstacleOf(options),
   open: (options, sink) => XdpCapture.open(options, sink),
 }

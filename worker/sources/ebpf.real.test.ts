@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import type { CaptureCounters, CaptureOptions, CaptureSink } from '../capture.ts'
 import { TestCgroup, whyNoCgroups } from '../testing/cgroup.ts'
 import { Watcher } from '../testing/network.ts'
@@ -62,6 +64,19 @@ describe('capture by eBPF at cgroups', function () {
       { encoding: 'utf8' },
     )
     assert.match(weak.stdout, /needs root or the capabilities BPF and NET_ADMIN/, weak.stderr)
+  })
+
+  it('says so where only the cgroups of a container are to be seen', () => {
+    const folder = mkdtempSync(`${tmpdir()}/hookline-`)
+    const ask = `import('${new URL('./ebpf.ts', import.meta.url)}').then(({ ebpf }) => ebpf.obstacle(JSON.parse(process.argv[1]))).then(console.log)`
+    // As a runtime does it: a cgroup of its own, a namespace that begins there, and nothing mounted but that.
+    const contain = `echo $$ > "$0"/cgroup.procs
+      exec unshare --cgroup --mount sh -c 'awk "/ - cgroup2 /{print \\$5}" /proc/self/mountinfo | xargs -n 1 umount -l
+        mount -t cgroup2 none "$0"; exec "$@"' "$@"`
+    const asked = [process.execPath, '-e', ask, JSON.stringify(OPTIONS)]
+    const { stdout, stderr } = spawnSync('sh', ['-c', contain, alice, folder, ...asked], { encoding: 'utf8' })
+    rmdirSync(folder)
+    assert.match(stdout, /only those within this container are to be seen/, stderr)
   })
 
   it('tells two containers apart, and the second sight of a packet from the first', async () => {

@@ -10,7 +10,7 @@ import { CGROUP_PACKETS_MAPS, cgroupPackets, FATES, type Fate, MAX_CAPTURED, STA
 import { type ClassicInstruction, readClassic } from '../bpf/classic.ts'
 import { Targets } from '../bpf/selection.ts'
 import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
-import { Cgroups, cgroupMount } from '../cgroups.ts'
+import { Cgroups, cgroupMount, isWholeHierarchy } from '../cgroups.ts'
 import { containerOf } from '../container.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
@@ -36,6 +36,8 @@ function obstacleOf(options: CaptureOptions): string | null {
   const mount = cgroupMount()
   if (mount === null)
     return 'no cgroup file system of version 2 is mounted: cgroups of version 1 do not tell containers apart'
+  if (!isWholeHierarchy(mount))
+    return `of the cgroups only those within this container are to be seen at ${mount}: mount the /sys/fs/cgroup of the host, or share its cgroup namespace`
   if (!isAllowed('sysAdmin') && !(isAllowed('bpf') && isAllowed('netAdmin')))
     return 'it needs root or the capabilities BPF and NET_ADMIN'
   try {
@@ -263,6 +265,7 @@ class CgroupCapture implements Capture {
   }
 
   private free(): void {
+    if (this.reader !== null) this.native.closeRingBuffer(this.reader)
     this.programs.close()
     this.own?.close()
     this.native.closeQueue(this.queue)
@@ -430,5 +433,6 @@ interface Native {
   closeQueue(queue: Handle): void
   openRingBuffer(queue: Handle, settings: Record<string, number>): Handle | number
   stopRingBuffer(reader: Handle): void
+  closeRingBuffer(reader: Handle): void
   ringBufferCgroups(reader: Handle, first: number, rows: BigUint64Array): number
 }

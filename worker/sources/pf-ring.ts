@@ -9,7 +9,7 @@ import { libpcap } from './libpcap.ts'
 
 export const pfRing: CaptureSource = {
   name: 'pf_ring',
-  title: 'PF_RING: ntop’s kernel module, through a libpcap that was built for it',
+  title: 'PF_RING',
   obstacle,
   open,
 }
