@@ -3,7 +3,7 @@
  * packets and maps, and memory in regions, an address being region << 32 | offset. What is out of a region throws.
  */
 import { INSTRUCTION_BYTES } from '../assembler.ts'
-import { SKB } from '../context.ts'
+import { SKB, XDP } from '../context.ts'
 
 /** A frame as the kernel has it: the tag of a VLAN beside it. */
 export interface Skb {
@@ -13,6 +13,8 @@ export interface Skb {
   ifindex: number
   outgoing: boolean
   tag: { type: number; control: number } | null
+  /** Of the socket that sends or takes it. */
+  cgroup?: bigint
 }
 
 export interface MachineMap {
@@ -24,6 +26,10 @@ export interface MachineMap {
 export class Machine {
   /** ns, for ktime_get_ns. */
   now = 0n
+  /** What a ring buffer has room for, and what has been put into it. */
+  ringBytes = 1 << 20
+  readonly records: Uint8Array[] = []
+  wakeups = 0
   readonly maps: Readonly<Record<string, MachineMap>>
   private readonly numbers: Record<string, number> = {}
   private readonly names: string[] = []
@@ -59,7 +65,19 @@ export class Machine {
 
   /** What the program returns. */
   run(program: Uint8Array, skb: Skb): number {
-    return new Run(this, this.names, program, skb).result()
+    return new Run(this, this.names, program, skb, contextOf(skb)).result()
+  }
+
+  /** What a program at XDP returns for a frame that came in by that queue. */
+  runXdp(program: Uint8Array, frame: Uint8Array, queue: number): number {
+    const context = new DataView(new ArrayBuffer(24))
+    context.setUint32(XDP.rx_queue_index, queue, true)
+    const skb = { frame, network: 14, ifindex: 0, outgoing: false, tag: null }
+    return new Run(this, this.names, program, skb, new Uint8Array(context.buffer)).result()
+  }
+
+  get ringUsed(): number {
+    return this.records.reduce((sum, record) => sum + 8 + record.length, 0)
   }
 }
 
@@ -67,6 +85,7 @@ const MOST_STEPS = 100_000
 const STACK_BYTES = 512
 const WORD = (1n << 64n) - 1n
 const HALF = (1n << 32n) - 1n
+const XDP_REDIRECT = 4n
 const WIDTH: Readonly<Record<number, number>> = { 0: 4, 8: 2, 16: 1, 24: 8 }
 
 class Run {
@@ -77,12 +96,12 @@ class Run {
   private readonly registers = new BigUint64Array(11)
   private readonly regions: Uint8Array[] = [new Uint8Array(0)]
 
-  constructor(machine: Machine, names: readonly string[], program: Uint8Array, skb: Skb) {
+  constructor(machine: Machine, names: readonly string[], program: Uint8Array, skb: Skb, context: Uint8Array) {
     this.machine = machine
     this.names = names
     this.program = new DataView(program.buffer, program.byteOffset, program.length)
     this.skb = skb
-    this.registers[1] = this.region(contextOf(skb))
+    this.registers[1] = this.region(context)
     this.registers[10] = this.region(new Uint8Array(STACK_BYTES)) + BigInt(STACK_BYTES)
   }
 
@@ -119,9 +138,13 @@ class Run {
       case 2:
         this.write(registers[to]! + BigInt(offset), width, BigInt(immediate))
         return at + 1
-      case 3:
-        this.write(registers[to]! + BigInt(offset), width, registers[from]!)
+      case 3: {
+        const place = registers[to]! + BigInt(offset)
+        const isAtomicAddition = (code & 0xe0) === 0xc0
+        const before = isAtomicAddition ? this.read(place, width) : 0n
+        this.write(place, width, (before + registers[from]!) & WORD)
         return at + 1
+      }
       case 4:
       case 7:
         registers[to] = this.calculate(
@@ -200,6 +223,25 @@ class Run {
           return machine.now
         case 26:
           return this.copy(Number(r2), r3, Number(r4))
+        case 51:
+          return machine.get(this.names[Number(r1)]!, this.key(r2, r1)) === undefined ? r3 : XDP_REDIRECT
+        case 79:
+          return skb.cgroup ?? 0n
+        case 131:
+          if (machine.ringUsed + 8 + Number(r2) > machine.ringBytes) return 0n
+          return this.region(new Uint8Array(Number(r2)))
+        case 132:
+          machine.records.push(this.regions[Number(r1 >> 32n)]!)
+          if (r2 === 2n) machine.wakeups++
+          return 0n
+        case 133:
+          return 0n
+        case 134:
+          return BigInt(machine.ringUsed)
+        case 188:
+          return BigInt(skb.frame.length)
+        case 189:
+          return this.copy(Number(r2), r3, Number(r4))
         case 68:
           return this.copy(Number(r2) + (r5 === 1n ? skb.network : 0), r3, Number(r4))
       }
@@ -213,6 +255,13 @@ class Run {
     if (from < 0 || from + count > this.skb.frame.length) return WORD
     this.bytes(to, count).set(this.skb.frame.subarray(from, from + count))
     return 0n
+  }
+
+  /** A number that is handed over in a register, as the key that it is. */
+  private key(value: bigint, map: bigint): Uint8Array {
+    const key = new DataView(new ArrayBuffer(this.map(map).keyBytes))
+    key.setUint32(0, Number(value), true)
+    return new Uint8Array(key.buffer)
   }
 
   private map(number: bigint): MachineMap {
