@@ -21,6 +21,7 @@ interface Options extends WatchOptions {
   ringAge?: number
   sample?: number
   own?: true
+  hardwareTimes?: true
   dissect: boolean
 }
 
@@ -47,6 +48,7 @@ export function addTap(program: Command): void {
     .option('--ring-age <age>', 'as 30m, 24h or 7d (default: 24h)', age)
     .option('--sample <percent>', 'record so many of a hundred flows, each whole', percent)
     .option('--own', 'also what Hookline itself sends and receives')
+    .option('--hardware-times', 'by the network card, where it stamps packets and its clock is kept right')
     .option('--no-dissect', 'only record: no table (scripts still see what they have hooks for)')
   addWatchOptions(command)
     .addHelpText(
@@ -92,6 +94,7 @@ const RECORDING = [
   'ringAge',
   'sample',
   'own',
+  'hardwareTimes',
 ] as const
 
 function optionOf(name: string): string {
@@ -113,6 +116,7 @@ function recorderOf(options: Options) {
       bufferBytes: BUFFER_BYTES,
       fanout: 1,
       own: options.own === true,
+      hardwareTimes: options.hardwareTimes === true,
       samplePercent: options.sample ?? 100,
       deduplicate: true,
     },

@@ -40,6 +40,11 @@ export interface CaptureOptions {
   own: boolean
   /** Of a hundred flows, so many are captured, each whole. */
   samplePercent: number
+  /**
+   * Times of the network card where it stamps packets, else the kernel's. For clocks that something keeps right (ptp4l,
+   * phc2sys): packets of two interfaces are ordered by them.
+   */
+  hardwareTimes?: boolean
   /** Leave out the second sight of a packet that is seen on both ends of a veth. */
   deduplicate: boolean
 }

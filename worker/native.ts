@@ -2,8 +2,10 @@
  * Loads the addon of worker/native/, which asks the kernel for what Node cannot: packet rings, bpf(2), sockets of other
  * namespaces. `.ci/setup` builds it where a compiler is. Each file that uses functions of it declares them.
  */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { getSystemErrorMap } from 'node:util'
 import { Fault } from '../core/fault.ts'
 
@@ -22,7 +24,7 @@ export function whyNoNative(): string | null {
   if (process.platform !== 'linux') return 'AF_PACKET and eBPF are of Linux alone'
   try {
     require(ADDON)
-    return null
+    return isCurrent() ? null : 'the native addon was built from other sources than these: run `make setup`'
   } catch (error) {
     const cause = (error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND' ? 'is not built' : 'does not load'
     const detail = cause === 'is not built' ? '' : ` (${(error as Error).message})`
@@ -49,5 +51,18 @@ export function isAllowed(capability: keyof typeof CAPABILITY): boolean {
   }
 }
 
+/** What it was built from lies beside it. Calling functions with what others expect would be worse than having none. */
+function isCurrent(): boolean {
+  return readdirSync(SOURCES).every(name => {
+    try {
+      return readFileSync(join(SOURCES, name)).equals(readFileSync(join(BUILT, name)))
+    } catch {
+      return false
+    }
+  })
+}
+
 const require = createRequire(import.meta.url)
+const SOURCES = fileURLToPath(new URL('native/', import.meta.url))
+const BUILT = fileURLToPath(new URL('../node_modules/.native/', import.meta.url))
 const ADDON = '../node_modules/.native/build/Release/hookline.node'

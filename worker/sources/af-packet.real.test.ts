@@ -67,6 +67,15 @@ describe('capture by AF_PACKET', function () {
     assert.equal(watcher.packets.length, 1)
   })
 
+  it('takes the kernel’s times where the network card stamps no packets', async () => {
+    const watcher = await watch({ hardwareTimes: true })
+    const before = BigInt(Date.now()) * 1_000_000n
+    sender.send(datagram({}))
+    await watcher.stop()
+    const { ns } = watcher.packets[0]!
+    assert.ok(ns >= before && ns <= BigInt(Date.now() + 1) * 1_000_000n)
+  })
+
   it('puts tags of VLANs back to where they were on the wire', async () => {
     const frames = [tagged(datagram({}), 7), tagged(tagged(datagram({}), 7), 0x2064, 0x88a8), datagram({})]
     const watcher = await watch()

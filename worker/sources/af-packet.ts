@@ -180,7 +180,8 @@ class PacketCapture implements Capture {
     }
     this.program = this.bpf.loadProgram('packet_filter', { type: 'socket_filter' }, packetFilter(filter), this.maps)
     const late = this.own?.begin() ?? null
-    if (late !== null) this.sink.remark(`own connections are left out from their first second on, not before: ${late}`)
+    if (late !== null)
+      this.sink.remark(`Hookline’s own connections are left out when they are found in /proc, within a second: ${late}`)
     for (const found of interfaces) if (this.isWanted(found)) this.meet(found)
     if (options.interfaces === 'any') this.openSockets(0, interfaces)
     else for (const found of interfaces) if (this.isWanted(found)) this.openSockets(found.index, [found])
@@ -270,7 +271,7 @@ class PacketCapture implements Capture {
         interface: index,
         retireMs: RETIRE_MS,
         fanout: group,
-        hardwareTimes: 0,
+        hardwareTimes: Number(this.options.hardwareTimes === true),
         niceness: NICENESS,
         tag,
       }
