@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { openReader } from './reader.ts'
+import { Ring } from './ring.ts'
+import { BEGINNING, chunk, ETH0, numberOf } from './testing/traffic.ts'
+
+const KILLS = 100
+/** Where chance comes from: another seed is another test. */
+const SEED = 20_261_121
+const WRITER = fileURLToPath(new URL('testing/ring-writer.ts', import.meta.url))
+const NOW = Number(BEGINNING / 1_000_000n)
+
+describe('a ring whose recorder is killed', function () {
+  this.timeout(600_000)
+  const folder = mkdtempSync(join(tmpdir(), 'hookline-ring-'))
+  after(() => rmSync(folder, { recursive: true }))
+  before(function () {
+    for (const program of ['tshark', 'capinfos']) if (spawnSync(program, ['--version']).error) this.skip()
+  })
+
+  it(`has every packet that it took, and whole segments, over ${KILLS} deaths`, async () => {
+    const random = seeded(SEED)
+    let torn = 0
+    let checked = 0
+    let taken = 0
+    for (let death = 0; death < KILLS; death++) {
+      const child = spawn(process.execPath, [WRITER, folder, String(4 << 20)], { stdio: ['ignore', 'pipe', 'pipe'] })
+      const said = text(child.stdout)
+      const complaints = text(child.stderr)
+      // Every tenth while it mends what the one before has left.
+      if (death % 10 !== 9) await once(child.stdout, 'readable')
+      else await pause(100 + random() * 100)
+      await pause(random() * 80)
+      child.kill('SIGKILL')
+      if ((await complaints).includes('torn')) torn++
+      const told = Number((await said).trim().split('\n').at(-1))
+      if (told > 0) taken = told
+
+      const numbers = await numbersIn(folder)
+      // What it took after it last said so may be there too: one chunk.
+      assert.ok(numbers.at(-1)! >= taken - 1 && numbers.at(-1)! < taken + 60, `${numbers.at(-1)} after ${taken}`)
+      taken = numbers.at(-1)! + 1
+      assert.ok(
+        numbers.every((n, i) => n === numbers[0]! + i),
+        'no gap',
+      )
+      const sealed = readdirSync(folder)
+        .filter(name => /^\d.*\.pcapng$/.test(name))
+        .sort()
+        .map(name => join(folder, name))
+      if (sealed.length > 0) assertSilent('capinfos', ['-c', '-M', ...sealed])
+      for (const path of sealed.slice(-2)) {
+        assertSilent('tshark', ['-r', path, '-w', '/dev/null'])
+        checked++
+      }
+    }
+    assert.ok(checked >= KILLS, `${checked} segments were opened by tshark`)
+    console.error(`      ${taken} packets, ${torn} torn ends`)
+  })
+})
+
+describe('a ring on a disk that is full', function () {
+  this.timeout(120_000)
+  const mount = mkdtempSync(join(tmpdir(), 'hookline-full-'))
+  const folder = join(mount, 'ring')
+  let mounted = false
+  before(function () {
+    mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'hookline', mount]).status === 0
+    if (!mounted) this.skip()
+  })
+  after(() => {
+    if (mounted) spawnSync('umount', [mount])
+    rmSync(mount, { recursive: true, force: true })
+  })
+
+  it('goes on, says so once, drops the oldest, and its counts are true', async () => {
+    mkdirSync(folder)
+    const remarks: string[] = []
+    // Three quarters of the disk are somebody else's already, when it opens.
+    const foreign = join(mount, 'foreign')
+    writeFileSync(foreign, Buffer.alloc(16 << 20))
+    const ring = Ring.open(folder, { bytes: 1 << 30, age: 1e9, pinnedBytes: 0 }, NOW, text => remarks.push(text))
+    ring.interface(ETH0)
+    let n = 0
+    const fill = (packets: number) => {
+      for (const end = n + packets; n < end; n += 200) ring.packets(chunk(n, 200, { size: 1000 }), 200)
+    }
+    const check = async () => {
+      const { given, held, dropped, lost } = ring.counts()
+      const away = Object.values(dropped).reduce((a, b) => a + b) + Object.values(lost).reduce((a, b) => a + b)
+      assert.equal(given, n)
+      assert.equal(held.packets + away, n)
+      const numbers = await numbersIn(folder)
+      assert.equal(numbers.length, held.packets)
+      assert.equal(new Set(numbers).size, numbers.length)
+      return { numbers, lost: lost['disk full'], dropped: dropped['disk full'] }
+    }
+
+    fill(30_000)
+    assert.equal(remarks.length, 0)
+    fill(100_000)
+    const full = await check()
+    assert.ok(full.dropped > 50_000)
+    assert.equal(full.lost, 0)
+    assert.equal(full.numbers.at(-1), n - 1)
+    assert.equal(remarks.length, 1)
+    assert.match(remarks[0]!, /is full: the oldest packets are dropped before their time/)
+
+    // Somebody takes everything else, and the ring has to live with nearly nothing.
+    fillUp(mount)
+    fill(60_000)
+    fillUp(mount)
+    fill(60_000)
+    const starved = await check()
+    assert.equal(starved.numbers.at(-1), n - 1)
+    ring.close()
+    await check()
+
+    // Not even room for a segment's beginning.
+    rmSync(folder, { recursive: true })
+    mkdirSync(folder)
+    const empty = Ring.open(folder, { bytes: 1 << 30, age: 1e9, pinnedBytes: 0 }, NOW, text => remarks.push(text))
+    empty.interface(ETH0)
+    fillUp(mount)
+    remarks.length = 0
+    for (let i = 0; i < 100; i++) empty.packets(chunk(0, 100, { size: 1400 }), 100)
+    const { given, held, lost, dropped } = empty.counts()
+    assert.equal(given, 10_000)
+    assert.equal(held.packets + lost['disk full'] + dropped['disk full'], given)
+    assert.equal((await numbersIn(folder)).length, held.packets)
+
+    // The disk is given back.
+    for (const name of readdirSync(mount)) if (name.startsWith('foreign')) rmSync(join(mount, name))
+    const before = empty.counts().held.packets
+    for (let i = 0; i < 400; i++) empty.packets(chunk(100 * i, 100, { size: 1000 }), 100)
+    assert.ok(empty.counts().held.packets > before + 30_000)
+    assert.match(remarks.at(-1)!, /can be written again/)
+    assert.ok(remarks.length <= 4, remarks.join('\n'))
+    empty.close()
+  })
+})
+
+function fillUp(mount: string): void {
+  const { bsize, bavail } = statfsSync(mount)
+  if (bavail === 0) return
+  const path = join(mount, `foreign-${process.hrtime.bigint()}`)
+  writeFileSync(path, Buffer.alloc(bsize * bavail))
+}
+
+async function numbersIn(directory: string): Promise<number[]> {
+  const reader = openReader(directory, {})
+  const found: number[] = []
+  while (await reader.load()) for (let p = reader.next(); p !== null; p = reader.next()) found.push(numberOf(p))
+  reader.close()
+  assert.equal(reader.damaged, 0)
+  return found
+}
+
+function assertSilent(program: string, words: readonly string[]): void {
+  const { status, stderr } = spawnSync(program, words, { encoding: 'utf8' })
+  assert.equal(stderr.replace(/^Running as user.*\n/m, ''), '')
+  assert.equal(status, 0)
+}
+
+/** Marsaglia's xorshift32; from 0 to 1. */
+function seeded(state: number): () => number {
+  return () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>> 0) / 2 ** 32
+  }
+}
