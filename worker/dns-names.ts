@@ -1,8 +1,9 @@
-/** Names of addresses, by the answers of DNS that packets hold. */
-import type { Batch } from '../core/batch.ts'
-import { dissector as dns } from '../core/dissectors/dns.ts'
+/** Names of addresses, by the answers of DNS over UDP that packets hold. */
+import { Cursor, Incomplete, Malformed } from '../core/cursor.ts'
+import type { Context } from '../core/dissector.ts'
+import { type DnsResponse, dissector as dns } from '../core/dissectors/dns.ts'
+import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
-import { Pipeline } from '../core/pipeline.ts'
 import type { FlowFilter } from './flow.ts'
 
 export interface AddressName {
@@ -12,60 +13,80 @@ export interface AddressName {
 
 /** Packets that may hold such answers. */
 export const DNS_FLOWS: FlowFilter = {
-  wants: ({ lowerPort, upperPort, portsKnown }) => lowerPort === PORT || upperPort === PORT || !portsKnown,
+  wants: ({ lowerPort, upperPort, protocol }) => protocol === UDP && (lowerPort === PORT || upperPort === PORT),
   strangers: false,
 }
 
+const UDP = 17
+const UDP_HEADER = 8
 const PORT = 53
 /** A resolver under attack answers with addresses without end. */
 const MAX_NAMES = 50_000
 /** One address may serve thousands of hosts; the first ones will do. */
 const MAX_NAMES_OF_ADDRESS = 4
+/** Most answers are given again and again; of so many it is remembered that they were read. */
+const MAX_REMEMBERED = 200_000
 
 export class DnsNames {
-  private readonly pipeline: Pipeline
+  private readonly frame = new Frame()
+  private readonly cursor = new Cursor(new Uint8Array(0))
+  private readonly seen = new Set<number>()
   private readonly found = new Map<string, Set<string>>()
   private count = 0
 
-  constructor() {
-    const protocols = { dissectors: [dns], refiners: [], observers: [], faces: [dns] }
-    this.pipeline = new Pipeline({ protocols, worker: '', node: null, keepBodies: 0 }, batch => this.read(batch))
-  }
-
   packet(packet: Packet): void {
-    this.pipeline.packet(packet)
+    const { frame, seen } = this
+    if (decode(packet, frame) !== 'ok' || frame.protocol !== UDP) return
+    const { bytes, start, end } = frame
+    const message = start + UDP_HEADER
+    // An answer: from port 53, with its first bit of flags set.
+    if (end - message < 12 || bytes[start] !== 0 || bytes[start + 1] !== PORT || bytes[message + 2]! < 0x80) return
+    // Every asker chooses an id of its own.
+    const hash = hashOf(bytes, message + 2, end)
+    if (seen.has(hash)) return
+    if (seen.size < MAX_REMEMBERED) seen.add(hash)
+    const response = this.read(bytes, message, end)
+    // Behind an alias the address has the name that was asked for.
+    const asked = response?.questions[0]?.name
+    for (const { ip, name } of response?.answers ?? []) if (typeof ip === 'string') this.add(ip, asked ?? name)
   }
 
-  /** After the last packet. In the order in which they were heard. */
+  /** In the order in which they were heard. */
   names(): AddressName[] {
-    this.pipeline.finish()
     return [...this.found].flatMap(([address, names]) => [...names].map(name => ({ address, name })))
   }
 
-  private read({ bytes, length }: Batch): void {
-    for (const line of Buffer.from(bytes.buffer, bytes.byteOffset, length).toString().split('\n')) {
-      if (line === '') continue
-      const { request, response } = JSON.parse(line) as DnsItem
-      for (const { ip, name } of response?.answers ?? []) {
-        if (typeof ip !== 'string' || ip === '') continue
-        // Behind an alias the address has the name that was asked for.
-        this.add(ip, request?.questions?.[0]?.name ?? name)
-      }
+  private read(bytes: Uint8Array, start: number, end: number): DnsResponse | null {
+    const { cursor } = this
+    cursor.bytes = bytes
+    cursor.position = start
+    cursor.end = end
+    cursor.whole = true
+    try {
+      const message = dns.read(cursor, CONTEXT)
+      return Array.isArray(message) ? null : ((message as { body: unknown }).body as DnsResponse)
+    } catch (error) {
+      if (error === Incomplete || error instanceof Malformed) return null
+      throw error
     }
   }
 
-  private add(address: string, name: string): void {
-    const plain = name.replace(/\.$/, '')
-    if (plain === '' || this.count >= MAX_NAMES) return
-    const names = this.found.get(address) ?? new Set()
-    if (names.has(plain) || names.size >= MAX_NAMES_OF_ADDRESS) return
-    names.add(plain)
-    this.found.set(address, names)
+  private add(ip: string, name: string): void {
+    if (name === '' || this.count >= MAX_NAMES) return
+    const names = this.found.get(ip) ?? new Set()
+    if (names.has(name) || names.size >= MAX_NAMES_OF_ADDRESS) return
+    names.add(name)
+    this.found.set(ip, names)
     this.count++
   }
 }
 
-interface DnsItem {
-  request: { questions?: { name: string }[] } | null
-  response: { answers?: { name: string; ip?: string | null }[] } | null
+/** All that is asked about a datagram. */
+const CONTEXT = { transport: 'udp', port: PORT, from: 'server', state: null } as unknown as Context<never>
+
+/** FNV-1a with 32 bits, and the length. */
+function hashOf(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
+  return (end - start) * 0x100000000 + (hash >>> 0)
 }

@@ -67,7 +67,7 @@ export interface ExportedInterface {
 export type Write = (chunk: Uint8Array) => void | Promise<void>
 
 /** Of packets, for all rings together. */
-const HELD_BYTES = 64 << 20
+const HELD_BYTES = 16 << 20
 const LEAST_HELD_BYTES = 2 << 20
 
 export async function exportPackets(
