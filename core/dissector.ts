@@ -236,7 +236,7 @@ export interface Exchange {
   event: Json | Written | null
 }
 
-/** Fields that are added. */
+/** Fields that are added; where there are none, nothing instead of an empty object. */
 export interface Refinement {
   request?: Json | undefined
   response?: Json | undefined

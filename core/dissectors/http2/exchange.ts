@@ -58,6 +58,8 @@ export class Stream {
   path = ''
   /** undefined: not decided yet. */
   grpc: boolean | undefined = undefined
+  /** Only its data look like it: gRPC-Web's do, too. */
+  looksLikeGrpc = false
   /** When the request began, and ms that its client is willing to wait. */
   since: Moment | null = null
   timeout: number | null = null
@@ -268,7 +270,8 @@ function keepHead(ctx: Context<State>, part: Part, from: number): void {
 
 function decideGrpc(stream: Stream, head: Head): void {
   if (head.type !== null) {
-    stream.grpc = stream.grpc === true || isGrpcType(head.type)
+    stream.grpc = (stream.grpc === true && !stream.looksLikeGrpc) || isGrpcType(head.type)
+    stream.looksLikeGrpc = false
   } else if (!head.incomplete) stream.grpc ??= false
 }
 
@@ -337,7 +340,10 @@ export function data(
   first: boolean,
   made: Message[],
 ): void {
-  if (stream.grpc === undefined && end > start) stream.grpc = isMessages(b, start, end)
+  if (stream.grpc === undefined && end > start) {
+    stream.grpc = isMessages(b, start, end)
+    stream.looksLikeGrpc = stream.grpc
+  }
   if (stream.grpc === true) feed(ctx, stream, part, b, start, end, first, limitOf(ctx), made)
   else part.append(b, start, end, limitOf(ctx), ctx)
   account(ctx.state, part)
