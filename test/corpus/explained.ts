@@ -16,7 +16,11 @@ export interface Explanation {
 }
 
 export const EXPLANATIONS: readonly Explanation[] = [
-  { path: 'tls/', count: 'http.', why: 'tshark was given the keys; what is encrypted is not read here' },
+  ...['http.', 'websocket.'].map(count => ({
+    path: 'tls/',
+    count,
+    why: 'tshark was given the keys; what is encrypted is not read here',
+  })),
   { path: 'sctp/', count: 'http.', why: 'HTTP over SCTP: told as messages of SCTP' },
   {
     path: 'icmp/',
@@ -47,6 +51,67 @@ export const EXPLANATIONS: readonly Explanation[] = [
   },
   { path: 'broken/own__caplen_', count: 'packets', why: 'tshark counts the record whose length is damaged, too' },
   {
+    path: 'broken/own__fuzz_file_0',
+    count: 'http.statuses 500',
+    why: 'a byte of its field `Connection` is damaged: no message of HTTP',
+  },
+  ...['packets', 'dns.', 'http.', 'tcp.'].map(count => ({
+    path: 'broken/own__fuzz_file_0',
+    count,
+    why: 'tshark ends at the 67th packet, whose block is damaged, and reads no request behind the gap before',
+  })),
+  {
+    path: 'broken/own__fuzz_file_2',
+    count: 'http.methods P',
+    why: 'the empty line behind the head of PUT is damaged: tshark takes it for one, and the next request for its rest',
+  },
+  {
+    path: 'broken/own__fuzz_file_2',
+    count: 'http.statuses 200',
+    why: 'its encoding is damaged, so it has no end but the capture’s: tshark counts whole answers alone',
+  },
+  {
+    path: 'broken/own__fuzz_file_2',
+    count: 'http.',
+    why: 'a damaged address takes one request out of the connection: tshark needs the bytes in between',
+  },
+  { path: 'broken/own__fuzz_file_4', count: 'http.', why: 'a request line in which a space is damaged' },
+  {
+    path: 'broken/own__fuzz_file_5',
+    count: 'http.',
+    why: 'a damaged port takes one request out of the connection: tshark needs the bytes in between',
+  },
+  ...['54', '60', '68'].map(length => ({
+    path: `broken/own__snap_${length}`,
+    count: 'dns.',
+    why: 'datagrams that the snap length cuts are not read; tshark shows their headers',
+  })),
+  ...['54', '60', '68'].map(length => ({
+    path: `broken/own__snap_${length}`,
+    count: 'tcp.',
+    why: 'what is cut within the header of TCP, in its options, is not read; and a reset alone opens no connection',
+  })),
+  {
+    path: 'broken/own__snap_96',
+    count: 'dns.',
+    why: 'datagrams that the snap length cuts are not read; tshark shows their headers',
+  },
+  { path: 'broken/own__snap_96', count: 'http.', why: 'the snap length leaves 30 bytes of each head' },
+  {
+    path: 'broken/own__snap_96',
+    count: 'http2.',
+    why: 'behind frames that are cut HEADERS are found again here, with the fields that need no other frame',
+  },
+  {
+    path: 'broken/own__snap_96',
+    count: 'kafka.',
+    why: 'what is cut is not read; tshark shows its header, and misses what is whole behind it',
+  },
+  ...['packets', 'tcp.'].flatMap(count => [
+    { path: 'broken/own__ng_caplen_huge', count, why: 'tshark ends at the second packet, whose block is damaged' },
+    { path: 'broken/own__ng_option_overrun', count, why: 'tshark ends at the damaged option, before any packet' },
+  ]),
+  {
     path: 'broken/ndpi__badpackets',
     count: 'dns.',
     why: 'first fragments whose others are not in the capture: tshark reads them alone',
@@ -74,9 +139,19 @@ export const EXPLANATIONS: readonly Explanation[] = [
   { path: 'dns/tcpdump__dns-badlabel', count: 'dns.', why: 'labels that cannot be: no message of DNS' },
   { path: 'dns/tcpdump__dns_fwdptr', count: 'dns.', why: 'a pointer that points forward: no message of DNS' },
   { path: 'dns/tcpdump__dns_udp_2', count: 'dns.', why: 'the answer is cut by the snap length' },
+  {
+    path: 'dns/own__derived_truncation_tcp_retry__fuzzed',
+    count: 'dns.',
+    why: 'damaged on purpose: a connection whose first query has impossible counts is nobody’s, with its answer',
+  },
   { path: 'dns/tcpdump__dns_tcp_8053', count: 'dns.', why: 'tshark does not look for DNS on this port' },
   { path: 'dns/suricata__dns-tcp-ts-gap', count: 'dns.queries', why: 'tshark misses the query behind the gap' },
   { path: 'pcapng/pcapngtest__', count: 'packets', why: 'tshark counts custom blocks as packets' },
+  ...['be', 'le'].map(endian => ({
+    path: `pcapng/own__ng_${endian}_unknown_blocks`,
+    count: 'packets',
+    why: 'tshark counts custom blocks as packets',
+  })),
   { path: 'http1/suricata__http-missing-protocol', count: 'http.', why: 'a request line without a version' },
   {
     path: 'http1/zeek__http_methods',
@@ -202,6 +277,16 @@ export const EXPLANATIONS: readonly Explanation[] = [
     why: 'the clock jumps from 1970 to 2106 within an exchange: it was given up before its answer came',
   },
   {
+    path: 'pcapng/own__pcap_time_backwards',
+    count: 'redis',
+    why: 'its second half comes first: the file begins with an answer and ends with the request for it',
+  },
+  {
+    path: 'dns/own__derived_truncation_tcp_retry__reordered',
+    count: 'dns',
+    why: 'two answers over UDP come before their questions: they stay halves',
+  },
+  {
     path: 'graphql/own__derived_post__resegmented',
     count: 'http.statuses',
     why: 'segments of a few bytes: tshark loses answers',
@@ -225,6 +310,31 @@ export const EXPLANATIONS: readonly Explanation[] = [
     path: 'mixed/zeek__wikipedia',
     count: 'dns.queries',
     why: 'LLMNR and NetBIOS names, which tshark counts by themselves',
+  },
+  {
+    path: 'http1/own__derived_basic_keepalive__fuzzed',
+    count: 'http.',
+    why: 'damaged on purpose: an answer and a request with lines that cannot be fields are no messages',
+  },
+  {
+    path: 'http1/own__derived_pipelined__fuzzed',
+    count: 'http.statuses',
+    why: 'damaged on purpose: two answers run into one, where tshark takes a CR alone for the end of a line',
+  },
+  {
+    path: 'http2/own__derived_h2c_upgrade_small__fuzzed',
+    count: 'http2.',
+    why: 'damaged on purpose: tshark waits for the rest of a frame of 36 KB, here the next one is found again',
+  },
+  ...['grpc.messages', 'http2.requests'].map(count => ({
+    path: 'grpc/own__derived_unary__fuzzed',
+    count,
+    why: 'damaged on purpose: behind a frame whose length is wrong tshark reads no request, here the next ones are found',
+  })),
+  {
+    path: 'grpc/own__deadline_cancel',
+    count: 'http2.responses',
+    why: 'an answer behind the reset of its stream by the client: the exchange is over',
   },
   {
     path: 'http2/own__derived_h2c_upgrade_small__reordered',

@@ -170,13 +170,16 @@ export const explanations: readonly Explanation[] = [
     why: 'data behind the acknowledgement that overtook it is out of order here, and in order to tshark',
     holds: ({ tshark, found }, items) => found > tshark && found - acknowledgedUnseen(items) <= tshark,
   },
-  ...['amqp/own__derived_publish_consume', 'http2/own__derived_prior_basic', 'websocket/own__derived_fragments'].map(
-    base => ({
-      path: `${base}__overlaps`,
-      count: AGAIN,
-      why: 'a segment that repeats one byte and brings more: tshark takes the byte for a probe of a window',
-    }),
-  ),
+  ...[
+    'amqp/own__derived_publish_consume',
+    'http2/own__derived_prior_basic',
+    'redis/own__derived_resp3_suite',
+    'websocket/own__derived_fragments',
+  ].map(base => ({
+    path: `${base}__overlaps`,
+    count: AGAIN,
+    why: 'a segment that repeats one byte and brings more: tshark takes the byte for a probe of a window',
+  })),
   {
     path: 'kafka/own__derived_consumer_group_classic__reordered',
     count: 'tcp.keep_alive',
@@ -232,6 +235,17 @@ export const explanations: readonly Explanation[] = [
     path: 'http1/suricata__http-pipeline-files-with-gap',
     count: 'tcp.duplicate_ack',
     why: 'bytes behind an acknowledgement that were not seen: tshark does not count the next one as equal',
+  },
+  { path: 'icmp/own__unreachables', count: 'tcp.syn', why: 'tshark counts the SYNs that errors of ICMP quote, too' },
+  {
+    path: 'linktypes/own__frelay',
+    count: 'tcp.window_full',
+    why: 'tshark does not apply the scale of windows to this link type',
+  },
+  {
+    path: 'tunnels/own__same_flow_two_vlans',
+    count: 'tcp.',
+    why: 'two connections, one in each VLAN: tshark takes one for retransmissions of the other',
   },
   {
     path: 'http2/own__derived_h2c_upgrade_small__midstream',
