@@ -48,6 +48,29 @@ describe(`programs in the kernel${missing === null ? '' : ` (skipped: ${missing}
     }, /update a map: E2BIG/)
   })
 
+  it('changes many keys at once, whatever was there', () => {
+    const map = keep(bpf.createMap('test', { type: 'hash', keyBytes: 4, valueBytes: 8, entries: 1000 }))
+    const keys = Array.from({ length: 900 }, (_, i) => Uint8Array.of(i & 255, i >> 8, 0, 0))
+    bpf.updateAll(map, keys.slice(0, 500), new Uint8Array(8).fill(1))
+    bpf.updateAll(map, keys, new Uint8Array(8).fill(2))
+    assert.equal([...bpf.keys(map, 4)].length, 900)
+    const value = new Uint8Array(8)
+    assert.ok(keys.every(key => bpf.lookup(map, key, value) && value[7] === 2))
+    bpf.delete(map, keys[100]!)
+    bpf.deleteAll(map, keys.slice(0, 300))
+    assert.equal([...bpf.keys(map, 4)].length, 600)
+    bpf.updateAll(map, [], value)
+    assert.throws(
+      () =>
+        bpf.updateAll(
+          map,
+          Array.from({ length: 2000 }, (_, i) => Uint8Array.of(i & 255, i >> 8, 1, 0)),
+          value,
+        ),
+      /E2BIG/,
+    )
+  })
+
   it('tells what the verifier does not like', () => {
     const program = new Assembler().load('r0', 'u32', 'r1', 1000).exit()
     assert.throws(

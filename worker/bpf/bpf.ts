@@ -109,6 +109,18 @@ export class Bpf {
     return this.element('walk', NEXT_KEY, map, key, next)
   }
 
+  /** The same value for many keys, at once where the kernel can (5.6). */
+  updateAll(map: number, keys: readonly Uint8Array[], value: Uint8Array): void {
+    if (this.batch(UPDATE_BATCH, map, keys, value)) return
+    for (const key of keys) this.update(map, key, value)
+  }
+
+  /** As `updateAll`. */
+  deleteAll(map: number, keys: readonly Uint8Array[]): void {
+    if (this.batch(DELETE_BATCH, map, keys, null)) return
+    for (const key of keys) this.delete(map, key)
+  }
+
   /** Keys of a map, as they are while it is walked. */
   *keys(map: number, keyBytes: number): Generator<Uint8Array> {
     let key: Uint8Array | null = null
@@ -129,6 +141,14 @@ export class Bpf {
 
   close(descriptor: number): void {
     closeSync(descriptor)
+  }
+
+  /** false: it cannot be done like this, or not for all. */
+  private batch(command: number, map: number, keys: readonly Uint8Array[], value: Uint8Array | null): boolean {
+    if (keys.length === 0) return true
+    const attributes = new Attributes(56).buffer(16, Buffer.concat(keys)).u32(32, keys.length).u32(36, map)
+    if (value !== null) attributes.buffer(24, Buffer.alloc(keys.length * value.length, value))
+    return this.run(command, attributes) >= 0
   }
 
   private element(what: string, command: number, map: number, key: Uint8Array | null, value: Uint8Array): boolean {
@@ -162,6 +182,8 @@ const DELETE = 3
 const NEXT_KEY = 4
 const PROG_LOAD = 5
 const TEST_RUN = 10
+const UPDATE_BATCH = 26
+const DELETE_BATCH = 27
 const LINK_CREATE = 28
 
 const MAP_TYPES = {

@@ -108,17 +108,23 @@ export class Targets {
 
   /** null: packets of all addresses are wanted. */
   set(addresses: readonly string[] | null): void {
-    const wanted = new Map((addresses ?? []).map(address => [address, keyOf(address)]))
+    const wanted = new Map<string, Uint8Array>()
+    for (const address of addresses ?? []) {
+      const key = keyOf(address)
+      wanted.set(Buffer.from(key).toString('latin1'), key)
+    }
     if (wanted.size > MAX_TARGETS)
       throw new Fault('TOO_MANY_ADDRESSES', `${wanted.size} addresses are given, at most ${MAX_TARGETS} can be`)
     if (addresses === null) this.bpf.update(this.targeting, FIRST, word(0))
-    for (const [name, key] of wanted) if (!this.present.has(name)) this.bpf.update(this.targets, key, PRESENT)
+    this.bpf.updateAll(this.targets, missingFrom(this.present, wanted), PRESENT)
     if (addresses !== null) this.bpf.update(this.targeting, FIRST, word(1))
-    const stay = new Set([...wanted.values()].map(text))
-    for (const [name, key] of this.present)
-      if (!wanted.has(name) && !stay.has(text(key))) this.bpf.delete(this.targets, key)
+    this.bpf.deleteAll(this.targets, missingFrom(wanted, this.present))
     this.present = wanted
   }
+}
+
+function missingFrom(have: ReadonlyMap<string, Uint8Array>, all: ReadonlyMap<string, Uint8Array>): Uint8Array[] {
+  return [...all].filter(([name]) => !have.has(name)).map(([, key]) => key)
 }
 
 /** Both ends onto the stack at `place`, or on to `none` where the packet is not of IP. Uses r7 and r8. */
@@ -238,10 +244,6 @@ function keyOf(address: string): Uint8Array {
   const view = new DataView(key.buffer)
   for (const [index, value] of words.entries()) view.setInt32(4 * index, value)
   return key
-}
-
-function text(key: Uint8Array): string {
-  return Buffer.from(key).toString('hex')
 }
 
 function word(value: number): Uint8Array {

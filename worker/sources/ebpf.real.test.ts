@@ -99,6 +99,24 @@ describe('capture by eBPF at cgroups', function () {
     }
   })
 
+  it('tells many containers apart', async () => {
+    const sink = await watch({})
+    const ids = Array.from({ length: 150 }, (_, i) => i.toString(16).padStart(64, 'c'))
+    const paths = ids.map(id => cgroup.container(id))
+    const mover = cgroup.run(
+      alice,
+      `(async () => { for (const [i, path] of ${JSON.stringify(paths)}.entries()) {
+        require('fs').writeFileSync(path + '/cgroup.procs', String(process.pid))
+        const s = require('dgram').createSocket('udp4')
+        for (let n = 0; n <= i % 3; n++) await new Promise(done => s.send('x', 9999, '127.0.0.1', done))
+        s.close() } })()`,
+    )
+    await mover.end
+    await sink.stop()
+    for (const [i, id] of ids.entries())
+      assert.deepEqual(sink.counters(id), { ...EMPTY, seen: 1 + (i % 3), passed: 1 + (i % 3) }, id)
+  })
+
   it('shows both sights where they are wanted, each at its container', async () => {
     const sink = await watch({ deduplicate: false })
     await send(500, [9999])
