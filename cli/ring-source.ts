@@ -19,12 +19,18 @@ const READ_ON_MS = 5000
 /** Packets come through buffers: those of this second may still be on their way. Seconds. */
 const UNDERWAY = 1
 
-export async function openRing(settings: Omit<RecorderSettings, 'remark'>): Promise<Source> {
+export async function openRing(settings: Omit<RecorderSettings, 'prepared' | 'remark'>): Promise<Source> {
   const remarks: string[] = []
-  const recorder = await startRecorder({ ...settings, remark: text => remarks.push(text) })
-  // What the ring held before is not what was asked for.
-  const reader = openReader(settings.directory, { from: BigInt(recorder.began) * 1_000_000n, live: true })
-  return sourceOf(recorder, reader, remarks)
+  let reader: Reader | null = null
+  const recorder = await startRecorder({
+    ...settings,
+    prepared() {
+      // What the ring held before is not what was asked for.
+      reader = openReader(settings.directory, { from: 'tail', live: true })
+    },
+    remark: text => remarks.push(text),
+  })
+  return sourceOf(recorder, reader!, remarks)
 }
 
 function sourceOf(recorder: Recorder, reader: Reader, told: string[]): Source {

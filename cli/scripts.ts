@@ -21,7 +21,7 @@ export class Scripts {
   beforeLine: () => void = () => {}
   /** Makes a file of a stream's packets, for scripts that ask for one. */
   streams: (stream: string) => Promise<string> = async () => {
-    throw new TypeError('there are no packets yet')
+    throw new TypeError('the packets that are read here are not kept: give --pcap FILE, or tap')
   }
   private readonly scripts: readonly Script[]
   private readonly env: Record<string, string>

@@ -5,7 +5,7 @@ import { Fault } from '../core/fault.ts'
 import type { CaptureName } from '../worker/capture.ts'
 import { CAPTURES } from '../worker/sources/choice.ts'
 import { openRing } from './ring-source.ts'
-import { openFile, type Source } from './source.ts'
+import { openFile, type Source, wireOptions } from './source.ts'
 import { stateFolder } from './state.ts'
 import { addWatchOptions, type WatchOptions, watch } from './watch.ts'
 
@@ -27,8 +27,6 @@ interface Options extends WatchOptions {
 
 const RING_BYTES = 1e9
 const RING_SECONDS = 24 * 3600
-/** Of the kernel: what comes while the recorder waits for a processor or the disk. */
-const BUFFER_BYTES = 64 << 20
 /** What exports and dashboards may keep from being dropped, as a part of the ring. */
 const PINNED = 0.5
 
@@ -108,17 +106,13 @@ function recorderOf(options: Options) {
     directory: options.ring ?? stateFolder('ring'),
     limits: { bytes, age: ringAge, pinnedBytes: Math.floor(bytes * PINNED) },
     capture: {
+      ...wireOptions('any', options.filter ?? ''),
       interfaces: options.interface ?? 'any',
       namespace: namespace === undefined ? null : /^\d+$/.test(namespace) ? `/proc/${namespace}/ns/net` : namespace,
-      filter: options.filter ?? '',
       addresses: options.address ?? null,
-      promiscuous: true,
-      bufferBytes: BUFFER_BYTES,
-      fanout: 1,
       own: options.own === true,
       hardwareTimes: options.hardwareTimes === true,
       samplePercent: options.sample ?? 100,
-      deduplicate: true,
     },
   } as const
 }

@@ -4,10 +4,10 @@
  */
 import { setPriority } from 'node:os'
 import { Fault } from '../core/fault.ts'
-import type { Capture, CapturedInterface, CaptureSink } from './capture.ts'
+import type { Capture, CapturedInterface, CaptureOptions, CaptureSink } from './capture.ts'
 import type { FromRecorder, ToRecorder } from './recorder.ts'
 import { Ring } from './ring.ts'
-import { chooseSource } from './sources/choice.ts'
+import { type Choice, chooseSource } from './sources/choice.ts'
 
 /** Ahead of what it watches, and of who reads: it is what must not wait. */
 const PRIORITY = -10
@@ -21,6 +21,8 @@ const LAST_WORDS_MS = 1000
 
 let ring: Ring | null = null
 let capture: Capture | null = null
+/** Waits for the driver's word. */
+let begin: (() => Promise<void>) | null = null
 let ending = false
 const interfaces: CapturedInterface[] = []
 /** What was told and not yet heard. */
@@ -35,7 +37,8 @@ try {
 }
 
 process.on('message', (message: ToRecorder) => {
-  if (message.type === 'start') void start(message)
+  if (message.type === 'start') void prepare(message)
+  else if (message.type === 'capture') void begin?.()
   else if (message.type === 'retarget') attempt(() => capture?.retarget(message.addresses))
   else if (message.type === 'count') attempt(() => capture?.count())
   else void end(null)
@@ -48,26 +51,40 @@ process.on('uncaughtException', error => {
   void end(new Fault('RECORDER_ENDED', `the recording process failed: ${error.message}`))
 })
 
-async function start({ wanted, capture: options, directory, limits }: ToRecorder & { type: 'start' }): Promise<void> {
+async function prepare({ wanted, capture: options, directory, limits }: ToRecorder & { type: 'start' }): Promise<void> {
   try {
-    const { source, passedOver } = await chooseSource(wanted, options)
-    const at = Date.now()
-    ring = Ring.open(directory, limits, at, text => tell({ type: 'remark', text }))
-    capture = await source.open(options, sinkOf(ring))
-    tell({ type: 'started', at, name: capture.name, title: source.title, passedOver })
+    const choice = await chooseSource(wanted, options)
+    const opened = Ring.open(directory, limits, Date.now(), text => tell({ type: 'remark', text }))
+    ring = opened
+    begin = () => start(choice, options, opened)
+    tell({ type: 'prepared' })
   } catch (error) {
-    await end(error instanceof Fault ? error : new Fault('RECORDER_ENDED', (error as Error).message))
+    await end(faultOf(error))
+  }
+}
+
+async function start({ source, passedOver }: Choice, options: CaptureOptions, into: Ring): Promise<void> {
+  begin = null
+  try {
+    capture = await source.open(options, sinkOf(into))
+  } catch (error) {
+    await end(faultOf(error))
     return
   }
   if (ending) return
+  tell({ type: 'started', name: capture.name, title: source.title, passedOver })
   setInterval(appended, TELL_MS)
   setInterval(() => {
     attempt(() => capture?.count())
-    ring?.tick(Date.now())
-    if (ring !== null) tell({ type: 'ring', counts: ring.counts() })
+    into.tick(Date.now())
+    tell({ type: 'ring', counts: into.counts() })
     // Time passes, too.
     told = -1
   }, COUNT_MS)
+}
+
+function faultOf(error: unknown): Fault {
+  return error instanceof Fault ? error : new Fault('RECORDER_ENDED', (error as Error).message)
 }
 
 function sinkOf(into: Ring): CaptureSink {

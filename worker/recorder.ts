@@ -16,6 +16,8 @@ export interface RecorderSettings {
   /** Folder of the ring. */
   directory: string
   limits: RingLimits
+  /** The ring is there, and nothing of this capture is in it yet: a reader of its tail that is opened here sees all. */
+  prepared?(): void
   /** Something that is worth a line to the user. */
   remark(text: string): void
 }
@@ -36,13 +38,15 @@ export interface CountedInterface {
 
 export type ToRecorder =
   | { type: 'start'; wanted: 'best' | CaptureName; capture: CaptureOptions; directory: string; limits: RingLimits }
+  /** The answer to `prepared`. */
+  | { type: 'capture' }
   | { type: 'retarget'; addresses: readonly string[] | null }
   | { type: 'count' }
   | { type: 'stop' }
 
 export type FromRecorder =
-  /** `at`: ms since 1970; no packet of this capture is older. */
-  | ({ type: 'started'; at: number } & Chosen)
+  | { type: 'prepared' }
+  | ({ type: 'started' } & Chosen)
   | ({ type: 'interface' } & CountedInterface)
   | { type: 'ring'; counts: RingCounts }
   /** `position`: packets that the ring has ever taken. `at`: ms since 1970. */
@@ -79,8 +83,6 @@ export class Recorder {
   readonly directory: string
   readonly interfaces = new Map<number, CountedInterface>()
   chosen: Chosen | null = null
-  /** ms since 1970. No packet of this capture is older. */
-  began = 0
   /** Packets that the ring has ever taken: a reader can have them all. */
   position = 0
   /** ms since 1970 by the recorder's clock, when it told of that position. */
@@ -92,16 +94,19 @@ export class Recorder {
   ended = false
   readonly started: Promise<void>
   private readonly child: ChildProcess
+  private readonly prepared: () => void
   private readonly remark: (text: string) => void
   private readonly gone: Promise<unknown>
   private stopping = false
   private complaint = ''
   private waiters: (() => void)[] = []
 
-  constructor(child: ChildProcess, { wanted, capture, directory, limits, remark }: RecorderSettings) {
+  constructor(child: ChildProcess, settings: RecorderSettings) {
+    const { wanted, capture, directory, limits, prepared = () => {}, remark } = settings
     this.child = child
     this.pid = child.pid ?? 0
     this.directory = directory
+    this.prepared = prepared
     this.remark = remark
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.started = promise
@@ -157,8 +162,10 @@ export class Recorder {
 
   private take(message: FromRecorder): void {
     switch (message.type) {
+      case 'prepared':
+        this.prepare()
+        break
       case 'started':
-        this.began = message.at
         this.chosen = { name: message.name, title: message.title, passedOver: message.passedOver }
         break
       case 'interface':
@@ -181,6 +188,16 @@ export class Recorder {
         this.stopping = true
     }
     this.wake()
+  }
+
+  private prepare(): void {
+    try {
+      this.prepared()
+      this.tell({ type: 'capture' })
+    } catch (error) {
+      this.fault = error instanceof Fault ? error : new Fault('RECORDER_ENDED', (error as Error).message)
+      this.tell({ type: 'stop' })
+    }
   }
 
   private end(how: string): void {
