@@ -53,6 +53,11 @@ static uint64_t now_ns(void) {
 
 static void release(struct chunk_queue *queue) {
   if (atomic_fetch_sub(&queue->holds, 1) != 1) return;
+  while (queue->ready != NULL) {
+    struct chunk *chunk = queue->ready;
+    queue->ready = chunk->next;
+    if (chunk->index < 0) free(chunk);
+  }
   pthread_mutex_destroy(&queue->lock);
   pthread_cond_destroy(&queue->freed);
   free(queue);

@@ -326,31 +326,37 @@ describe('capture by AF_PACKET', function () {
     assert.deepEqual({ seen, passed, filtered }, { seen: 100, passed: 50, filtered: 50 })
   })
 
-  it('leaves Hookline’s own connections out, and nobody else’s to the same server', async () => {
-    const server = createServer(socket => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as { port: number }
-    const script = `
-      const socket = require('node:net').connect(${port}, '127.0.0.1', () => socket.write('theirs'))
-      socket.on('data', () => { console.log(socket.localPort); socket.end() })`
-    const options = { namespace: null, interfaces: ['lo'], filter: `tcp port ${port}`, own: false }
-    const watcher = await watch(options)
-    assert.deepEqual(watcher.remarks, [])
-    for (let i = 0; i < 20; i++) await talk(port)
-    const other = spawn(process.execPath, ['-e', script])
-    const [theirs] = (await once(createInterface(other.stdout), 'line')) as [string]
-    await once(other, 'exit')
-    await pause(100)
-    const { own, passed } = await watcher.stop()
-    server.close()
-    assert.ok(own >= 20 * 6 && passed >= 6, `${own} own packets, ${passed} others`)
-    const ports = new Set(watcher.packets.flatMap(({ bytes }) => [bytes.readUInt16BE(34), bytes.readUInt16BE(36)]))
-    assert.deepEqual([...ports].sort(), [port, Number(theirs)].sort())
+  for (const host of ['127.0.0.1', '::1'])
+    it(`leaves Hookline’s own connections to ${host} out, and nobody else’s to the same server`, async function () {
+      const server = createServer(socket => socket.on('error', () => {}).pipe(socket)).listen(0, host)
+      const [refused] = (await Promise.race([once(server, 'listening'), once(server, 'error')])) as [Error?]
+      if (refused !== undefined) return this.skip()
+      const { port } = server.address() as { port: number }
+      const script = `
+        const socket = require('node:net').connect(${port}, '${host}', () => socket.write('theirs'))
+        socket.on('data', () => { console.log(socket.localPort); socket.end() })`
+      const options = { namespace: null, interfaces: ['lo'], filter: `tcp port ${port}`, own: false }
+      const watcher = await watch(options)
+      assert.deepEqual(watcher.remarks, [])
+      for (let i = 0; i < 20; i++) await talk(host, port)
+      const other = spawn(process.execPath, ['-e', script])
+      const [theirs] = (await once(createInterface(other.stdout), 'line')) as [string]
+      await once(other, 'exit')
+      await pause(100)
+      const { own, passed } = await watcher.stop()
+      assert.ok(own >= 20 * 6 && passed >= 6, `${own} own packets, ${passed} others`)
+      const transport = host === '::1' ? 54 : 34
+      const ports = new Set(
+        watcher.packets.flatMap(({ bytes }) => [bytes.readUInt16BE(transport), bytes.readUInt16BE(transport + 2)]),
+      )
+      assert.deepEqual([...ports].sort(), [port, Number(theirs)].sort())
 
-    const everything = await watch({ ...options, own: true })
-    await talk(port).catch(() => {})
-    assert.equal((await everything.stop()).own, 0)
-  })
+      const everything = await watch({ ...options, own: true })
+      await talk(host, port)
+      const all = await everything.stop()
+      server.close()
+      assert.deepEqual([all.own, all.passed >= 6], [0, true])
+    })
 
   it('leaves out a connection that Hookline had before it began to capture', async () => {
     const server = createServer(socket => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
@@ -368,8 +374,8 @@ describe('capture by AF_PACKET', function () {
     assert.equal(passed, 0)
   })
 
-  async function talk(port: number): Promise<void> {
-    const socket = connect(port, '127.0.0.1')
+  async function talk(host: string, port: number): Promise<void> {
+    const socket = connect(port, host)
     socket.write('ours')
     await once(socket, 'data')
     socket.end()

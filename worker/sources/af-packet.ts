@@ -40,12 +40,20 @@ function obstacleOf({ namespace }: CaptureOptions): string | null {
   if (namespace !== null && !isAllowed('sysAdmin'))
     return 'another network namespace needs root or the capability SYS_ADMIN'
   try {
-    closeMaps(createMaps(new Bpf(loadNative<Native>().bpf), ['targeting']))
     if (namespace !== null) closeSync(openNamespace(namespace))
+    // The whole of it: what the kernel cannot do, it says itself.
+    const bpf = new Bpf(loadNative<Native>().bpf)
+    const maps = createMaps(bpf)
+    try {
+      const everything = { ethernet: null, network: null, tags: true, samplePercent: 50, leaveOutOwn: true }
+      closeSync(bpf.loadProgram('packet_filter', { type: 'socket_filter' }, packetFilter(everything), maps))
+    } finally {
+      closeMaps(maps)
+    }
     return null
   } catch (error) {
-    if (error instanceof Fault) return error.message
-    throw error
+    if (!(error instanceof Fault)) throw error
+    return error.code === 'BPF_REFUSED' ? `${error.message} (it needs Linux 5.2 or later)` : error.message
   }
 }
 
@@ -135,7 +143,7 @@ class PacketCapture implements Capture {
     this.bpf = new Bpf(this.native.bpf)
     this.namespace = options.namespace === null ? -1 : openNamespace(options.namespace)
     this.watched = new Interfaces(this.namespace)
-    this.maps = createMaps(this.bpf, Object.keys(PACKET_FILTER_MAPS) as MapName[])
+    this.maps = createMaps(this.bpf)
     this.targets = new Targets(this.bpf, this.maps)
     this.own = options.own ? null : new OwnTraffic(this.bpf, this.maps, ownProcesses())
     this.chunks = Array.from({ length: CHUNKS }, () => new Uint8Array(CHUNK_BYTES))
@@ -533,10 +541,11 @@ function compile(native: Native, expression: string): { ethernet: LinkFilter; ne
 type MapName = keyof typeof PACKET_FILTER_MAPS
 type Maps = Record<MapName, number>
 
-function createMaps(bpf: Bpf, names: readonly MapName[]): Maps {
+function createMaps(bpf: Bpf): Maps {
   const maps: Partial<Maps> = {}
   try {
-    for (const name of names) maps[name] = bpf.createMap(name, PACKET_FILTER_MAPS[name])
+    for (const name of Object.keys(PACKET_FILTER_MAPS) as MapName[])
+      maps[name] = bpf.createMap(name, PACKET_FILTER_MAPS[name])
     return maps as Maps
   } catch (error) {
     closeMaps(maps)
