@@ -167,6 +167,25 @@ describe('grpc', () => {
     )
   })
 
+  it('tells of several messages that end within a frame whose rest is still to come', () => {
+    const sent = Buffer.concat(['a', 'b', 'c', 'd'].map(text => message(text)))
+    const whole = data(1, sent)
+    for (let cut = 9; cut < whole.length; cut++) {
+      const dialogue = new Dialogue().open()
+      dialogue.ask(Buffer.concat([PREFACE, SETTINGS, headers(1, block(CALL), 'more'), whole.subarray(0, cut)]))
+      dialogue.ask(whole.subarray(cut))
+      dialogue.tell(Buffer.concat([SETTINGS, headers(1, BEGUN, 'more'), headers(1, DONE)]))
+      const { items, tally } = dissect(dialogue.packets, protocols, 1 << 20)
+      assert.deepEqual(
+        items.filter(({ event }) => event !== null).map(({ event }) => event!.content.text),
+        ['a', 'b', 'c', 'd'],
+        `cut at ${cut}`,
+      )
+      assert.equal(items.at(-1)!.request!.messageCount, 4)
+      assert.equal(tally.skippedBytes, 0)
+    }
+  })
+
   it('finds messages again behind a gap', () => {
     const dialogue = new Dialogue().open()
     dialogue.ask(Buffer.concat([PREFACE, SETTINGS, ask()]))

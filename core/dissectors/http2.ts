@@ -286,7 +286,7 @@ function beginData(
 function goesOn(at: Cursor, ctx: Context<State>, run: Run, made: Message[]): Message | Message[] | null {
   at.commit(run)
   const found = answer(ctx, made)
-  if (made.length > 0) made[0]!.within = true
+  for (const message of made) message.within = true
   return found
 }
 
