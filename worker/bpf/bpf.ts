@@ -3,6 +3,7 @@
  * what the kernel refuses becomes a Fault with its name and, for programs, with the last words of the verifier.
  */
 import { closeSync, readFileSync } from 'node:fs'
+import { release as kernelRelease } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import { Fault } from '../../core/fault.ts'
 import { type Assembler, INSTRUCTION_BYTES } from './assembler.ts'
@@ -167,6 +168,14 @@ export class Bpf {
   private run(command: number, { bytes, buffers }: Attributes, namespace = -1): number {
     return this.call(command, bytes, buffers, namespace)
   }
+}
+
+/** To be said of a refusal where the kernel is older than this: ` (this is Linux 4.19.0, it needs 5.8)`. */
+export function ifOlderThan(major: number, minor: number, release = kernelRelease()): string {
+  const [ours = 0, next = 0] = release.split('.').map(Number.parseFloat)
+  return ours < major || (ours === major && next < minor)
+    ? ` (this is Linux ${release}, it needs ${major}.${minor})`
+    : ''
 }
 
 /** Values of maps per processor are as many as the kernel might have processors: `0-127`. */

@@ -8,7 +8,7 @@ import { networkInterfaces } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { getSystemErrorName } from 'node:util'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall, possibleProcessors } from '../bpf/bpf.ts'
+import { Bpf, type BpfCall, ifOlderThan, possibleProcessors } from '../bpf/bpf.ts'
 import { type ClassicInstruction, readClassic } from '../bpf/classic.ts'
 import { Targets } from '../bpf/selection.ts'
 import { FATES, type Fate, XDP_COUNTERS, XDP_SHARED_MAPS, xdpPackets } from '../bpf/xdp-packets.ts'
@@ -46,7 +46,7 @@ function obstacleOf(options: CaptureOptions): string | null {
     }
     return null
   } catch (error) {
-    if (error instanceof Fault) return `${error.message} (it needs Linux 5.18 or later)`
+    if (error instanceof Fault) return error.message + ifOlderThan(5, 18)
     throw error
   }
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, rmdirSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import type { CaptureCounters, CaptureOptions, CaptureSink } from '../capture.ts'
 import { TestCgroup, whyNoCgroups } from '../testing/cgroup.ts'
@@ -267,6 +267,41 @@ describe('capture by eBPF at cgroups', function () {
     assert.equal(count(PSH | ACK, 8080), 50)
     assert.equal(count(FIN | ACK, 0), 50)
     assert.equal(count(FIN | ACK, 8080), 50)
+  })
+
+  it('tells a container that runc runs, in its own network, and then is the best there is', async function () {
+    const tools = ['runc', 'busybox'].map(name => spawnSync('which', [name], { encoding: 'utf8' }).stdout.trim())
+    if (tools.includes('')) {
+      console.error('skipped: runc or busybox is missing')
+      this.skip()
+    }
+    const id = 'd'.repeat(64)
+    const bundle = mkdtempSync(`${tmpdir()}/hookline-runc-`)
+    mkdirSync(`${bundle}/rootfs/bin`, { recursive: true })
+    copyFileSync(tools[1]!, `${bundle}/rootfs/bin/busybox`)
+    execFileSync('runc', ['spec'], { cwd: bundle })
+    const spec = JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8'))
+    const talk =
+      'busybox nc -l -p 47111 -e busybox echo hello & busybox sleep 0.3; busybox nc 127.0.0.1 47111; busybox sleep 1'
+    spec.process = { ...spec.process, terminal: false, args: ['/bin/busybox', 'sh', '-c', talk] }
+    writeFileSync(`${bundle}/config.json`, JSON.stringify(spec))
+    const sink = await Watcher.open(ebpf, { filter: 'tcp port 47111', deduplicate: true })
+    began.push(sink)
+    const container = spawn('runc', ['--root', `${bundle}/state`, 'run', id], {
+      cwd: bundle,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const [said] = await once(container.stdout, 'data')
+    assert.equal(String(said), 'hello\n')
+    assert.equal(await ebpf.reservation?.(OPTIONS), null)
+    await once(container, 'exit')
+    await sink.stop()
+    rmSync(bundle, { recursive: true })
+    const { seen, passed, duplicates, filtered } = sink.counters(id)
+    assert.deepEqual([seen, filtered], [passed + duplicates, 0])
+    assert.equal(passed, sink.packets.length)
+    assert.ok(passed >= 7, `${passed} packets of a connection`)
+    assert.ok(sink.packets.every(packet => sink.interfaces[packet.id]!.name === id))
   })
 
   async function watch(options: Partial<CaptureOptions>, at = cgroup.path): Promise<Watcher> {

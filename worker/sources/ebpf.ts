@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, openSync, readdirSync } from 'node:fs'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall, possibleProcessors } from '../bpf/bpf.ts'
+import { Bpf, type BpfCall, ifOlderThan, possibleProcessors } from '../bpf/bpf.ts'
 import { CGROUP_PACKETS_MAPS, cgroupPackets, FATES, type Fate, MAX_CAPTURED, STATE } from '../bpf/cgroup-packets.ts'
 import { type ClassicInstruction, readClassic } from '../bpf/classic.ts'
 import { Targets } from '../bpf/selection.ts'
@@ -51,7 +51,7 @@ function obstacleOf(options: CaptureOptions): string | null {
     }
     return null
   } catch (error) {
-    if (error instanceof Fault) return `${error.message} (it needs Linux 5.8 or later)`
+    if (error instanceof Fault) return error.message + ifOlderThan(5, 8)
     throw error
   }
 }
