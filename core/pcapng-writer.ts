@@ -18,7 +18,12 @@ const MAX_OPTION = 0xffff
  * Every chunk is a whole block, and the caller's to keep.
  */
 export class PcapngWriter {
-  private interfaces = 0
+  private interfaces: number
+
+  /** For a section that somebody else has begun, with so many interfaces. */
+  constructor(interfaces = 0) {
+    this.interfaces = interfaces
+  }
 
   /** type(4) size(4) byte order(4) major(2) minor(2) section size(8) options size(4) */
   section(comment: string | null): Uint8Array {

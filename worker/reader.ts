@@ -86,6 +86,7 @@ export class Reader {
   private readonly known = new Map<string, number>()
   private readonly flows = new Flows()
   private readonly packet: Packet = emptyPacket()
+  private listed: readonly SegmentName[]
   private segment: OpenedSegment | null = null
   private nextNumber = 0
   /** Packets that the ring had taken before what is read next; null: not known yet. */
@@ -111,6 +112,7 @@ export class Reader {
     this.live = live
     this.stopAt = to === null ? Number.POSITIVE_INFINITY : Number((to + DISORDER) / 1_000_000_000n)
     const names = listSegments(directory)
+    this.listed = names
     const last = names.at(-1) ?? null
     this.limit = live ? null : last
     this.limitBytes = last === null ? 0 : sizeOf(directory, last)
@@ -198,13 +200,20 @@ export class Reader {
   // ---- segments
 
   private openNext(): boolean {
-    for (;;) {
-      const name = listSegments(this.directory).find(({ number }) => number >= this.nextNumber)
-      if (name === undefined || (this.limit !== null && name.number > this.limit.number)) return false
-      if (this.before !== null && name.before > this.before) this.missed += name.before - this.before
-      this.before = name.before
-      this.nextNumber = name.number
-      if (this.enter(name)) return true
+    for (let isFresh = false; ; ) {
+      const name = this.listed.find(({ number }) => number >= this.nextNumber)
+      if (name !== undefined && this.limit !== null && name.number > this.limit.number) return false
+      if (name !== undefined) {
+        if (this.before !== null && name.before > this.before) this.missed += name.before - this.before
+        this.before = name.before
+        this.nextNumber = name.number
+        if (this.enter(name)) return true
+        if (this.nextNumber > name.number) continue
+      }
+      // There are none any more, or this one was sealed or dropped since they were listed.
+      if (isFresh && name === undefined) return false
+      this.listed = listSegments(this.directory)
+      isFresh = true
     }
   }
 

@@ -194,7 +194,7 @@ export class Ring {
     const all = counters.dropped + counters.overrun + lost
     if (all === (this.toldLost.get(id) ?? 0)) return
     this.toldLost.set(id, all)
-    this.describe(statisticsBlocks(this.interfaces, [this.counted.get(id)!]))
+    this.describe(statisticsBlocks(this.interfaces.length, [this.counted.get(id)!]))
   }
 
   /** Age counts also when no packets come: call it every second or so. `now` in ms since 1970. */
@@ -366,7 +366,7 @@ export class Ring {
   private seal(): void {
     const open = this.open!
     const { index } = this
-    const statistics = statisticsBlocks(this.interfaces, [...this.counted.values()])
+    const statistics = statisticsBlocks(this.interfaces.length, [...this.counted.values()])
     if (statistics.length > 0 && this.write(open, statistics, statistics.length) === statistics.length) {
       index.description(open.bytes)
       open.bytes += statistics.length
@@ -564,10 +564,11 @@ function indexHeadOf(path: string) {
   }
 }
 
-/** Small enough that the oldest part of the ring, and of the disk, can go alone. */
+/** Small enough that the oldest part of the ring, and of what the disk has for it, can go alone. */
 function segmentSize(directory: string, { bytes }: RingLimits): number {
   const { bsize, bavail } = statfsSync(directory)
-  const room = Math.min(bytes, bsize * bavail)
+  const own = sum(listSegments(directory), name => statSync(join(directory, segmentFile(name))).size)
+  const room = Math.min(bytes, bsize * bavail + own)
   return Math.floor(Math.max(LEAST_SEGMENT, Math.min(LARGEST_SEGMENT, room / PARTS)))
 }
 

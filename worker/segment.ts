@@ -65,7 +65,7 @@ export function segmentHead(interfaces: readonly CapturedInterface[], counters: 
   return Buffer.concat(blocks)
 }
 
-/** `before` were described in this segment already. */
+/** For one that comes when the segment has begun. */
 export function interfaceBlock(described: CapturedInterface): Uint8Array {
   return describe(new PcapngWriter(), described)
 }
@@ -87,13 +87,9 @@ export interface SeenCounters {
   at: number
 }
 
-/** Interfaces must have been described before. */
-export function statisticsBlocks(
-  interfaces: readonly CapturedInterface[],
-  counters: readonly SeenCounters[],
-): Uint8Array {
-  const writer = new PcapngWriter()
-  for (const one of interfaces) describe(writer, one)
+/** For a segment that describes so many interfaces. */
+export function statisticsBlocks(interfaces: number, counters: readonly SeenCounters[]): Uint8Array {
+  const writer = new PcapngWriter(interfaces)
   return Buffer.concat(counters.map(one => statistics(writer, one)))
 }
 
