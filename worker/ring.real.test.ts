@@ -66,6 +66,44 @@ describe('a ring whose recorder is killed', function () {
   })
 })
 
+describe('a reader in another process', function () {
+  this.timeout(60_000)
+  const folder = mkdtempSync(join(tmpdir(), 'hookline-ring-'))
+  after(() => rmSync(folder, { recursive: true }))
+
+  it('gets every packet once and in order, or knows how many it missed', async () => {
+    const child = spawn(process.execPath, [WRITER, folder, String(4 << 20)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const said = text(child.stdout)
+    await once(child.stdout, 'readable')
+    const reader = openReader(folder, { live: true })
+    let next = 0
+    let gaps = 0
+    let read = 0
+    const take = () => {
+      for (let p = reader.next(); p !== null; p = reader.next()) {
+        const n = numberOf(p)
+        assert.ok(n >= next, `${n} after ${next - 1}`)
+        gaps += n - next
+        next = n + 1
+        read++
+      }
+    }
+    for (const end = Date.now() + 3000; Date.now() < end; ) {
+      await reader.load()
+      take()
+      // It is slow now and then, so that it is overtaken.
+      if (read % 7 === 0) await pause(50)
+    }
+    child.kill('SIGKILL')
+    const taken = Number((await said).trim().split('\n').at(-1))
+    while (next < taken && (await reader.load())) take()
+    reader.close()
+    assert.ok(read > 1000 && gaps > 0, `${read} read, ${gaps} missed`)
+    assert.equal(reader.missed, gaps)
+    assert.equal(reader.damaged, 0)
+  })
+})
+
 describe('a ring on a disk that is full', function () {
   this.timeout(120_000)
   const mount = mkdtempSync(join(tmpdir(), 'hookline-full-'))
