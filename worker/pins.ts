@@ -34,10 +34,15 @@ export class HeldPin {
     this.write()
   }
 
-  /** It now expires at `expires`, ms since 1970. */
-  renew(expires: number): void {
+  /** It now expires at `expires`, ms since 1970. false: it cannot be renewed, and holds for as long as it did. */
+  renew(expires: number): boolean {
     this.pin = { ...this.pin, expires }
-    this.write()
+    try {
+      this.write()
+      return true
+    } catch {
+      return false
+    }
   }
 
   release(): void {

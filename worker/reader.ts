@@ -235,8 +235,10 @@ export class Reader {
       file = openSync(path, 'r')
     } catch (error) {
       // Sealed, or dropped, since it was listed.
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-      throw error
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code === 'ENOENT') return false
+      if (code !== 'EACCES' && code !== 'EIO') throw error
+      throw new Fault('RING_UNREADABLE', `expected a ring that can be read in ${this.directory}, found: ${message}`)
     }
     const counted = index?.head.packets ?? null
     const headBytes = index?.headBytes ?? null

@@ -230,6 +230,23 @@ describe('ring', () => {
     ring.close()
   })
 
+  it('goes on when somebody removes its folder, and counts what went with it', async () => {
+    const ring = opened()
+    ring.interface(ETH0)
+    fill(ring, 0, 1000)
+    rmSync(folder, { recursive: true })
+    ring.tick(NOW + 1000)
+    for (let n = 1000; ring.counts().held.packets === n; n += 100) ring.packets(chunk(n, 100, { size: 10_000 }), 100)
+    const { given } = ring.counts()
+    fill(ring, given, 500)
+    const { held, lost } = ring.counts()
+    assert.equal(lost['disk error'], given)
+    assert.equal(held.packets, 500)
+    assert.deepEqual(await numbers(), upTo(500, given))
+    assert.match(remarks.join('\n'), /is gone, with its packets/)
+    ring.close()
+  })
+
   it('says what it cannot use', () => {
     writeFileSync(join(folder, 'file'), '')
     assert.throws(() => Ring.open(join(folder, 'file'), LIMITS, NOW, () => {}), { code: 'RING_UNUSABLE' })

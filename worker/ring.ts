@@ -335,6 +335,8 @@ export class Ring {
     const head = segmentHead(this.interfaces, [...this.counted.values()])
     let file: number
     try {
+      // Somebody may have removed it.
+      mkdirSync(this.directory, { recursive: true, mode: 0o700 })
       file = openSync(path, 'wx', 0o600)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
@@ -385,8 +387,15 @@ export class Ring {
       this.say(`a segment of the ring could not be ended: ${(error as Error).message}`)
     }
     if (!this.writeIndex(name, file)) segment.bytes = open.bytes
-    renameSync(open.path, join(this.directory, segmentFile(name)))
-    this.keep(segment)
+    try {
+      renameSync(open.path, join(this.directory, segmentFile(name)))
+      this.keep(segment)
+    } catch (error) {
+      // Somebody has removed it.
+      rmSync(join(this.directory, indexFile(name)), { force: true })
+      this.lost['disk error'] += packets
+      this.say(`a segment of the ring is gone, with its packets: ${(error as Error).message}`)
+    }
     if (this.trouble !== null && this.failure === null && this.lossesNow === this.trouble.since) {
       this.remark('the ring can be written again')
       this.trouble = null
