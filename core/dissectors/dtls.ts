@@ -284,7 +284,7 @@ function addPiece(part: Part, offset: number, bytes: Uint8Array): void {
   if (offset === part.have && part.pieces === null) append(part, bytes)
   else {
     part.pieces ??= new Pieces(part.have)
-    for (const fresh of part.pieces.add(offset, bytes.slice())) append(part, fresh)
+    for (const fresh of part.pieces.add(offset, new Uint8Array(bytes))) append(part, fresh)
   }
 }
 

@@ -78,6 +78,13 @@ describe('quic', () => {
     assert.deepEqual(dissect([packetOf(udp(CLIENT, SERVER, noise))], only(dissector), 0).items, [])
   })
 
+  it('leaves the bytes as they were, in whatever array they lie', () => {
+    const packets = readPackets(new URL('v1.pcap', FIXTURES))
+    const copies = packets.map(packet => ({ ...packet, bytes: Buffer.from(packet.bytes) }))
+    const expected = dissect(packets, only(dissector), 0).items
+    for (let i = 0; i < 2; i++) assert.deepEqual(dissect(copies, only(dissector), 0).items, expected)
+  })
+
   it('says that the ServerHello is missing where the client goes on without it', () => {
     const packets = readPackets(new URL('v1.pcap', FIXTURES))
     const [item] = dissect(packets.toSpliced(1, 1), only(dissector), 0).items

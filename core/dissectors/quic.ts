@@ -239,7 +239,7 @@ function attemptOf({ destination, version }: Packet, seals: Seals, since: Moment
   return {
     since,
     version: version!,
-    connectionId: destination.slice(),
+    connectionId: new Uint8Array(destination),
     seals,
     client: beginFlow(),
     server: beginFlow(),
@@ -305,7 +305,7 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
     }
     case 'retry':
       if (!isRetry(packet.version!, attempt.connectionId, bytes.subarray(packet.start, packet.end))) return null
-      attempt.connectionId = packet.source.slice()
+      attempt.connectionId = new Uint8Array(packet.source)
       attempt.seals = new Seals(packet.version!, attempt.connectionId)
       attempt.retry = true
       attempt.client.stream = new Pieces()

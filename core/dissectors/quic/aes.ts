@@ -5,8 +5,8 @@
 
 const ROUNDS = 10
 
-/** The 16 bytes at `at` under a key of 16 bytes, as four words. */
-export function encrypt(key: Uint8Array, bytes: Uint8Array, at: number): [number, number, number, number] {
+/** The 16 bytes at `at` under a key of four words, as four words. */
+export function encrypt(key: Int32Array, bytes: Uint8Array, at: number): [number, number, number, number] {
   const keys = expand(key)
   let a = word(bytes, at) ^ keys[0]!
   let b = word(bytes, at + 4) ^ keys[1]!
@@ -30,9 +30,9 @@ export function encrypt(key: Uint8Array, bytes: Uint8Array, at: number): [number
 }
 
 /** FIPS 197, 5.2. The keys of all rounds, until the next call. */
-function expand(key: Uint8Array): Int32Array {
+function expand(key: Int32Array): Int32Array {
   const keys = SCHEDULE
-  for (let i = 0; i < 4; i++) keys[i] = word(key, i * 4)
+  for (let i = 0; i < 4; i++) keys[i] = key[i]!
   for (let i = 4, constant = 1; i < keys.length; i++) {
     let before = keys[i - 1]!
     if (i % 4 === 0) {

@@ -5,7 +5,7 @@
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Side } from '../../dissector.ts'
 import { encrypt } from './aes.ts'
-import { Hmac } from './sha256.ts'
+import { blockOf, bytesOf, Hmac, wordsOf } from './sha256.ts'
 
 export interface Version {
   code: number
@@ -29,14 +29,14 @@ const VERSIONS: readonly Version[] = [
     ...V1,
     code: 1,
     name: 'v1',
-    salt: new Hmac(hex('38762cf7f55934b34d179ae6a4c80cadccbb7f0a')),
+    salt: new Hmac(saltOf('38762cf7f55934b34d179ae6a4c80cadccbb7f0a')),
     retryKey: secretKey('be0c690b9f66575a1d766b54e368c84e'),
     retryNonce: hex('461599d35d632bf2239825bb'),
   },
   {
     code: 0x6b3343cf,
     name: 'v2',
-    salt: new Hmac(hex('0dede3def700a6db819381be6e269dcbf9bd2ed9')),
+    salt: new Hmac(saltOf('0dede3def700a6db819381be6e269dcbf9bd2ed9')),
     labels: labelsOf('quicv2'),
     initial: 1,
     zeroRtt: 2,
@@ -49,7 +49,7 @@ const VERSIONS: readonly Version[] = [
     ...V1,
     code: 0xff00001d,
     name: 'draft-29',
-    salt: new Hmac(hex('afbfec289993d24c9e9786f19c6111e04390a899')),
+    salt: new Hmac(saltOf('afbfec289993d24c9e9786f19c6111e04390a899')),
     retryKey: secretKey('ccce187ed09a09d05728155a6cb96be1'),
     retryNonce: hex('e54930f97f2136f0530a8c1c'),
   },
@@ -72,7 +72,7 @@ export interface Seal {
   key: KeyObject
   iv: Uint8Array
   /** Makes masks of samples. */
-  hp: Uint8Array
+  hp: Int32Array
 }
 
 /** Of the connection whose client chose this id for the server. */
@@ -83,7 +83,7 @@ export class Seals {
 
   constructor(version: Version, connectionId: Uint8Array) {
     this.version = version
-    this.initial = new Hmac(version.salt.of(connectionId))
+    this.initial = new Hmac(version.salt.of(blockOf(connectionId)))
   }
 
   of(side: Side): Seal {
@@ -96,18 +96,18 @@ export class Seals {
     const { key, iv, hp } = this.version.labels
     const secret = new Hmac(this.initial.of(SIDES[side]))
     return {
-      key: createSecretKey(secret.of(key).subarray(0, 16)),
-      iv: secret.of(iv).subarray(0, 12),
-      hp: secret.of(hp).subarray(0, 16),
+      key: createSecretKey(bytesOf(secret.of(key), 16)),
+      iv: bytesOf(secret.of(iv), 12),
+      hp: secret.of(hp),
     }
   }
 }
 
 /** What each key is made of, beside the secret. */
 interface Labels {
-  key: Uint8Array
-  iv: Uint8Array
-  hp: Uint8Array
+  key: Int32Array
+  iv: Int32Array
+  hp: Int32Array
 }
 
 function labelsOf(prefix: string): Labels {
@@ -115,12 +115,12 @@ function labelsOf(prefix: string): Labels {
 }
 
 /** HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes: length(2) n(1) "tls13 " name n(1) = 0, then the round. */
-function label(name: string, length: number): Uint8Array {
+function label(name: string, length: number): Int32Array {
   const full = `tls13 ${name}`
-  return Buffer.from(`\0${String.fromCharCode(length, full.length)}${full}\0\x01`, 'latin1')
+  return blockOf(Buffer.from(`\0${String.fromCharCode(length, full.length)}${full}\0\x01`, 'latin1'))
 }
 
-const SIDES: Readonly<Record<Side, Uint8Array>> = { client: label('client in', 32), server: label('server in', 32) }
+const SIDES: Readonly<Record<Side, Int32Array>> = { client: label('client in', 32), server: label('server in', 32) }
 
 const SAMPLE = 16
 const TAG = 16
@@ -136,9 +136,10 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
   const [mask, more] = encrypt(seal.hp, bytes, number + MOST_NUMBER)
   const first = bytes[start]! ^ ((mask >>> 24) & 0x0f)
   const length = (first & 3) + 1
-  const header = bytes.slice(start, number + length)
+  // Not slice, which copies nothing where the source's buffer is a Buffer.
+  const header = new Uint8Array(bytes.subarray(start, number + length))
   header[0] = first
-  const nonce = Uint8Array.from(seal.iv)
+  const nonce = new Uint8Array(seal.iv)
   for (let i = 0; i < length; i++) {
     const byte = bytes[number + i]! ^ ((i < 3 ? mask >>> (16 - i * 8) : more >>> 24) & 0xff)
     header[header.length - length + i] = byte
@@ -163,6 +164,10 @@ export function isRetry(version: Version, connectionId: Uint8Array, packet: Uint
   sealing.setAAD(Buffer.concat([Uint8Array.of(connectionId.length), connectionId, packet.subarray(0, -TAG)]))
   sealing.final()
   return sealing.getAuthTag().equals(packet.subarray(-TAG))
+}
+
+function saltOf(digits: string): Int32Array {
+  return wordsOf(hex(digits))
 }
 
 function secretKey(digits: string): KeyObject {

@@ -1,6 +1,7 @@
 /**
  * HMAC (RFC 2104) with SHA-256 (FIPS 180-4) for keys and messages of at most one block, as keys of QUIC are made: a call
- * of node:crypto takes ten times as long as what it computes, and each connection would need nine.
+ * of node:crypto takes ten times as long as what it computes, and each connection would need nine. All is in words, as
+ * SHA-256 has it.
  */
 
 const BLOCK = 64
@@ -14,38 +15,56 @@ export class Hmac {
   private readonly inner = new Int32Array(8)
   private readonly outer = new Int32Array(8)
 
-  constructor(key: Uint8Array) {
-    if (key.length > MAX_KEY) throw new RangeError(`a key of at most ${MAX_KEY} bytes, found ${key.length}`)
-    padded(key, 0x36)
+  /** The key is words as `of` returns them, or as `wordsOf` makes them. */
+  constructor(key: Int32Array) {
+    const w = SCHEDULE
+    const { length } = key
+    for (let i = 0; i < 16; i++) w[i] = (i < length ? key[i]! : 0) ^ 0x36363636
     compress(START, this.inner)
-    padded(key, 0x5c)
+    for (let i = 0; i < 16; i++) w[i] = (i < length ? key[i]! : 0) ^ 0x5c5c5c5c
     compress(START, this.outer)
   }
 
-  /** 32 bytes. */
-  of(message: Uint8Array): Uint8Array {
-    const { length } = message
-    if (length > MAX_MESSAGE) throw new RangeError(`a message of at most ${MAX_MESSAGE} bytes, found ${length}`)
-    SCHEDULE.fill(0, 0, 16)
-    for (let i = 0; i < length; i++) SCHEDULE[i >> 2]! |= message[i]! << (24 - (i & 3) * 8)
-    SCHEDULE[length >> 2]! |= 0x80 << (24 - (length & 3) * 8)
-    SCHEDULE[15] = (BLOCK + length) * 8
-    compress(this.inner, SUM)
-    for (let i = 0; i < 8; i++) SCHEDULE[i] = SUM[i]!
-    SCHEDULE.fill(0, 8, 16)
-    SCHEDULE[8] = 0x80000000
-    SCHEDULE[15] = (BLOCK + 32) * 8
-    compress(this.outer, SUM)
-    const bytes = new Uint8Array(32)
-    for (let i = 0; i < 32; i++) bytes[i] = SUM[i >> 2]! >>> (24 - (i & 3) * 8)
-    return bytes
+  /** Of a message that `blockOf` has made ready: eight words. */
+  of(block: Int32Array): Int32Array {
+    const w = SCHEDULE
+    for (let i = 0; i < 16; i++) w[i] = block[i]!
+    const sum = new Int32Array(8)
+    compress(this.inner, sum)
+    for (let i = 0; i < 8; i++) w[i] = sum[i]!
+    w[8] = 0x80000000
+    for (let i = 9; i < 15; i++) w[i] = 0
+    w[15] = (BLOCK + 32) * 8
+    compress(this.outer, sum)
+    return sum
   }
 }
 
-/** Every byte of the key's block is changed by the same one. */
-function padded(key: Uint8Array, pad: number): void {
-  SCHEDULE.fill(pad * 0x01010101, 0, 16)
-  for (let i = 0; i < key.length; i++) SCHEDULE[i >> 2]! ^= key[i]! << (24 - (i & 3) * 8)
+/** The key, filled up with zeros to whole words. */
+export function wordsOf(key: Uint8Array): Int32Array {
+  const { length } = key
+  if (length > MAX_KEY) throw new RangeError(`a key of at most ${MAX_KEY} bytes, found ${length}`)
+  const words = new Int32Array((length + 3) >> 2)
+  for (let i = 0; i < length; i++) words[i >> 2]! |= key[i]! << (24 - (i & 3) * 8)
+  return words
+}
+
+/** The last block of what is hashed: the message, its closing bit and the length of all with the key's block. */
+export function blockOf(message: Uint8Array): Int32Array {
+  const { length } = message
+  if (length > MAX_MESSAGE) throw new RangeError(`a message of at most ${MAX_MESSAGE} bytes, found ${length}`)
+  const block = new Int32Array(16)
+  for (let i = 0; i < length; i++) block[i >> 2]! |= message[i]! << (24 - (i & 3) * 8)
+  block[length >> 2]! |= 0x80 << (24 - (length & 3) * 8)
+  block[15] = (BLOCK + length) * 8
+  return block
+}
+
+/** The first `count` bytes of words. */
+export function bytesOf(words: Int32Array, count: number): Uint8Array {
+  const bytes = new Uint8Array(count)
+  for (let i = 0; i < count; i++) bytes[i] = words[i >> 2]! >>> (24 - (i & 3) * 8)
+  return bytes
 }
 
 /** The block lies in the first 16 words of the schedule. FIPS 180-4, 6.2.2. */
@@ -91,7 +110,6 @@ function compress(from: Int32Array, to: Int32Array): void {
 }
 
 const SCHEDULE = new Int32Array(64)
-const SUM = new Int32Array(8)
 
 /** The first 32 bits behind the point of the roots of the first primes: 8 square roots, 64 cube roots. */
 const START = new Int32Array(8)
