@@ -2,7 +2,7 @@
 import { formatAddress } from './address.ts'
 import { type Batch, REQUEST_BODY_START, REQUEST_START, RESPONSE_BODY_START, RESPONSE_START, SPANS } from './batch.ts'
 import type { Connection, Prefix } from './connections.ts'
-import type { Face, Side } from './dissector.ts'
+import type { Face, Side, Transport } from './dissector.ts'
 import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
 import { constant, JsonWriter, Written } from './json-writer.ts'
 import type { Request } from './pairing.ts'
@@ -17,7 +17,7 @@ const DAY = 86_400
 /** A sender of ever new versions must not fill its connection. */
 const MAX_PREFIXES = 4
 /** And a server that names ever new versions must not fill the memory: each is a text of its own. */
-const MAX_PROTOCOLS = 256
+const MAX_PROTOCOLS = 16
 /** Batches that were kept and given back, and wait to be written again. */
 const MAX_SPARE = 256
 
@@ -43,7 +43,7 @@ const DATA = constant(',"data":')
 const SIZE = constant(',"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
 const NOTHING: Uint8Array = new Uint8Array(0)
-const [FULL_STOP, COLON] = [46, 58]
+const [FULL_STOP, SLASH, COLON] = [46, 47, 58]
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')
@@ -65,6 +65,13 @@ export interface Answer {
   data?: Json
   /** Where somebody asks for packets: those that it came in. */
   span?: Span | undefined
+}
+
+interface ProtocolText {
+  version: string
+  transport: Transport
+  layer: 'ipv4' | 'ipv6'
+  text: Uint8Array
 }
 
 /** A batch that is being written, or was. */
@@ -109,7 +116,7 @@ export class ItemWriter {
   private readonly sink: (batch: Batch) => void
   private readonly trace: Trace | null
   /** As it stands within a JSON string, and with the node as fields of an item. */
-  private readonly workerText: string
+  private readonly workerText: Uint8Array
   private readonly origin: string
   /** The last one that was written, in days since 1970, and as RFC 3339 begins with it: `2023-11-14T`. */
   private day = -1
@@ -122,7 +129,7 @@ export class ItemWriter {
     trace: Trace | null = null,
   ) {
     this.trace = trace
-    this.workerText = JSON.stringify(worker).slice(1, -1)
+    this.workerText = constant(JSON.stringify(worker).slice(1, -1))
     this.origin = JSON.stringify({ worker, node }).slice(1, -1)
     this.sink = sink
   }
@@ -280,18 +287,17 @@ export class ItemWriter {
 
   /** What items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
   private describe(c: Connection, face: Face, version: string, asker: Side): Prefix {
-    const { about } = this
-    const { stream } = c
+    const { about, workerText } = this
     if (c.identity === null) {
       about.length = 0
-      about.ascii(this.workerText)
-      about.byte(47)
-      about.ascii(stream)
+      about.raw(workerText)
+      about.byte(SLASH)
+      about.ascii(c.stream)
       c.identity = about.save()
     }
     about.length = 0
     about.raw(STREAM)
-    about.ascii(stream)
+    about.rawRange(c.identity, workerText.length + 1, c.identity.length)
     about.raw(this.protocol(c, face, version))
     const asked = (c.client === c.back) === (asker === 'client')
     about.raw(SRC)
@@ -307,15 +313,22 @@ export class ItemWriter {
 
   /** From behind `stream` to `protocol`. Thousands of connections speak the same few. */
   private protocol(c: Connection, face: Face, version: string): Uint8Array {
-    const key = `${face.family} ${face.name} ${version} ${c.transport} ${layer3(c)}`
-    const known = this.protocols.get(key)
-    if (known !== undefined) return known
-    if (this.protocols.size === MAX_PROTOCOLS) this.protocols.clear()
+    const { transport } = c
+    const layer = layer3(c)
+    let texts = this.protocols.get(face)
+    if (texts === undefined) {
+      texts = []
+      this.protocols.set(face, texts)
+    }
+    for (const known of texts)
+      if (known.version === version && known.transport === transport && known.layer === layer) return known.text
+    if (texts.length === MAX_PROTOCOLS) texts.length = 0
     const text = constant(`",${this.origin},"protocol":${JSON.stringify(describeProtocol(face, version, c))}`)
-    this.protocols.set(key, text)
+    texts.push({ version, transport, layer, text })
     return text
   }
-  private readonly protocols = new Map<string, Uint8Array>()
+  /** Weak, for a user's dissectors come and go. */
+  private readonly protocols = new WeakMap<Face, ProtocolText[]>()
 
   /** ms since 1970 with what is below a ms as decimals, then the start of RFC 3339: `2023-11-14T22:13:20.000000000`. */
   private time(seconds: number, nanoseconds: number): void {

@@ -361,10 +361,11 @@ function takeFrames(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Conte
 
 /** Often a thousand bytes: the first datagram of a client has at least 1200 (RFC 9000, 14.1). */
 function skipPadding(frames: Cursor): void {
-  const { bytes, end } = frames
-  let { position } = frames
-  while (position < end && bytes[position] === PADDING) position++
-  frames.position = position
+  const { bytes: b, end } = frames
+  let { position: p } = frames
+  while (p + 4 <= end && (b[p]! | b[p + 1]! | b[p + 2]! | b[p + 3]!) === PADDING) p += 4
+  while (p < end && b[p] === PADDING) p++
+  frames.position = p
 }
 
 function takeCrypto(
