@@ -105,6 +105,24 @@ describe('pcapdump', function () {
     }
   })
 
+  it('writes beside each packet in which an item begins the id of the item', async () => {
+    const { stdout } = await hookline(folder, ['run', '--pcap', SHOP_PCAP, '--json'])
+    const ids = stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => (JSON.parse(line) as Item).id)
+    const path = join(folder, 'marked.pcapng')
+    await dump('--ring', all, '--dest', path)
+    const { notes } = await read(path)
+    const told = notes.comments.filter(({ packet }) => packet !== null).flatMap(({ text }) => text.split('\n'))
+    assert.deepEqual(told.sort(), ids.sort())
+    await dump('--ring', all, '--dest', path, '--no-items')
+    assert.deepEqual(
+      (await read(path)).notes.comments.filter(({ packet }) => packet !== null),
+      [],
+    )
+  })
+
   it('writes to standard output, and into a folder', async () => {
     const { code, stdout } = await dump('--ring', all, '--dest', '-', '--format', 'pcap')
     assert.equal(code, 0)

@@ -3,8 +3,9 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { Fault } from '../core/fault.ts'
+import type { ItemMarks } from '../core/item-marks.ts'
 import type { Packet } from '../core/packet.ts'
-import { loadProtocols } from '../core/registry.ts'
+import { loadProtocols, type Protocols } from '../core/registry.ts'
 import { type Evidence, itemEvidence, streamEvidence } from '../worker/evidence.ts'
 import { type Exported, exportPackets, PLAIN, type Write } from '../worker/export.ts'
 import { RingWindow } from '../worker/ring-window.ts'
@@ -13,7 +14,7 @@ import { EXIT } from './exit.ts'
 import { Interruption } from './interruption.ts'
 import { duration, moment, written } from './moment.ts'
 import { ReaderGone, writeAll } from './output.ts'
-import { choose, KEPT_BODY, names as namesOf } from './protocols.ts'
+import { choose, KEPT_BODY, names as namesOf, WORKER } from './protocols.ts'
 import { stateFolder } from './state.ts'
 import { counted, grouped, printable, sized } from './terminal.ts'
 import { version } from './version.ts'
@@ -30,6 +31,7 @@ interface Options {
   stream?: string
   with?: string[]
   bodies: boolean
+  items: boolean
 }
 
 type Format = 'pcap' | 'pcapng'
@@ -45,8 +47,9 @@ export function addPcapdump(program: Command): void {
     .option('--filter <expression>', 'only these packets, as pcap-filter(7) says: "host 10.0.0.7 and port 80"')
     .option('--item <id>', 'the packets that carried this item, with its id as a comment on the first')
     .option('--stream <name>', 'the packets of this stream, as items name it')
-    .option('--with <list>', 'with --item: as it was given when the item was shown', namesOf)
-    .option('--no-bodies', 'with --item: as it was given when the item was shown')
+    .option('--with <list>', 'as it was given when the items were shown: it decides their numbers', namesOf)
+    .option('--no-bodies', 'as it was given when the items were shown')
+    .option('--no-items', 'do not write beside packets which items begin in them: faster')
     .option('--format <format>', 'pcapng or pcap (default: as the file is named, else pcapng)', formatNamed)
     .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
     .addHelpText(
@@ -76,7 +79,7 @@ async function dump(options: Options): Promise<number> {
 
 /** null: a window of time is asked for. */
 async function evidenceOf(options: Options): Promise<Evidence | null> {
-  const { item, stream, with: more, bodies } = options
+  const { item, stream } = options
   if (item !== undefined && stream !== undefined)
     throw new Fault('OPTIONS_CONFLICT', '--item names its stream itself: give --item or --stream')
   if (item === undefined && stream === undefined) return null
@@ -88,8 +91,34 @@ async function evidenceOf(options: Options): Promise<Evidence | null> {
       )
   const rings = ringsOf(options)
   if (item === undefined) return streamEvidence(rings, stream!)
-  const protocols = choose(await loadProtocols(), more === undefined ? {} : { with: more })
-  return itemEvidence(rings, item, protocols, bodies ? KEPT_BODY : 0)
+  const { protocols, keepBodies } = await dissectionOf(options)
+  return itemEvidence(rings, item, protocols, keepBodies)
+}
+
+/** How items are found again: as they were shown, or they would have other numbers. */
+export async function dissectionOf(options: {
+  with?: string[]
+  bodies: boolean
+}): Promise<{ protocols: Protocols; keepBodies: number }> {
+  const protocols = choose(await loadProtocols(), options.with === undefined ? {} : { with: options.with })
+  return { protocols, keepBodies: options.bodies ? KEPT_BODY : 0 }
+}
+
+/** For each ring of the window; null: nobody wants to know. */
+export async function marksOf(
+  window: RingWindow,
+  options: { with?: string[]; bodies: boolean; items: boolean },
+  signal: AbortSignal,
+): Promise<ItemMarks[] | null> {
+  if (!options.items) return null
+  const { protocols, keepBodies } = await dissectionOf(options)
+  return window.marks(window.workers.length === 1 ? WORKER : null, protocols, keepBodies, signal)
+}
+
+/** Items without a mark, a line if there are any. */
+export function unmarkedOf(marks: readonly ItemMarks[] | null): string[] {
+  const count = marks?.reduce((sum, { unmarked }) => sum + unmarked, 0) ?? 0
+  return count === 0 ? [] : [`${counted(count, 'item')} not marked in the packets: there are too many`]
 }
 
 async function dumpWindow(options: Options, evidence: Evidence | null): Promise<number> {
@@ -110,12 +139,17 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
       const names = format === 'pcapng' ? (await window.names()).flat() : []
       const inputs = evidence === null ? window.inputs : [evidence.input]
       const title = `Hookline ${await version()}`
-      const comment = evidence === null ? null : (packet: Packet) => evidence.comment(packet)
+      const marks = evidence === null && format === 'pcapng' ? await marksOf(window, options, control.signal) : null
+      const comment = (packet: Packet, input: number) => evidence?.comment(packet) ?? marks?.[input]?.of(packet) ?? null
       const settings = { ...PLAIN, format, title, names, comment, signal: control.signal }
       const save = (write: Write) => exportPackets(inputs, settings, write)
       const done = path === null ? await save(toStandardOutput) : await writeWholeFile(path, save)
       process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
-      const remarks = [...(evidence === null ? await shortRings(window, span.from) : []), ...lossesOf(done)]
+      const remarks = [
+        ...(evidence === null ? await shortRings(window, span.from) : []),
+        ...lossesOf(done),
+        ...unmarkedOf(marks),
+      ]
       for (const remark of remarks) process.stderr.write(`${remark}\n`)
     } finally {
       window.close()

@@ -6,6 +6,8 @@ import { including, only } from '../core/selection.ts'
 
 /** Bytes of a body that an item keeps. */
 export const KEPT_BODY = 1 << 20
+/** In ids of items, where a machine watches itself. */
+export const WORKER = 'local'
 
 interface Choice {
   protocols?: string[]

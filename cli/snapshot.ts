@@ -8,7 +8,8 @@ import { writeWholeFile } from '../worker/whole-file.ts'
 import { EXIT } from './exit.ts'
 import { Interruption } from './interruption.ts'
 import { duration } from './moment.ts'
-import { atTime, collect, lossesOf, ringsOf, shortRings, spanOf, stampOf } from './pcapdump.ts'
+import { atTime, collect, lossesOf, marksOf, ringsOf, shortRings, spanOf, stampOf, unmarkedOf } from './pcapdump.ts'
+import { names as namesOf } from './protocols.ts'
 import { stateFolder } from './state.ts'
 import { counted, printable } from './terminal.ts'
 import { version } from './version.ts'
@@ -20,6 +21,9 @@ interface Options {
   dest?: string
   filter?: string
   ring: string[]
+  with?: string[]
+  bodies: boolean
+  items: boolean
 }
 
 export function addSnapshot(program: Command): void {
@@ -31,6 +35,9 @@ export function addSnapshot(program: Command): void {
     .option('--to <time>', 'up to before this (default: the newest packet)', atTime)
     .option('--filter <expression>', 'only these packets, as pcap-filter(7) says')
     .option('--dest <file>', 'a file that is not there yet (default: one here, named by its time)')
+    .option('--with <list>', 'as it was given when the items were shown: it decides their numbers', namesOf)
+    .option('--no-bodies', 'as it was given when the items were shown')
+    .option('--no-items', 'do not write beside packets which items begin in them: faster')
     .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
     .addHelpText(
       'after',
@@ -61,7 +68,13 @@ async function snapshot(options: Options): Promise<number> {
     const window = new RingWindow(ringsOf(options), { ...span, filter }, `snapshot, process ${process.pid}`)
     try {
       const names = await window.names()
-      const workers = window.inputs.map((input, i) => ({ name: window.workers[i]!, input, names: names[i]! }))
+      const marks = await marksOf(window, options, control.signal)
+      const workers = window.inputs.map((input, i) => ({
+        name: window.workers[i]!,
+        input,
+        names: names[i]!,
+        marks: marks?.[i] ?? null,
+      }))
       const about = {
         program: `Hookline ${await version()}`,
         created: Date.now(),
@@ -71,7 +84,11 @@ async function snapshot(options: Options): Promise<number> {
       chmodSync(path, 0o400)
       const of = counted(made.workers.length, 'worker')
       process.stderr.write(`${counted(made.packets, 'packet')} of ${of} -> ${printable(path)}\n`)
-      const remarks = [...(await shortRings(window, span.from)), ...made.workers.flatMap(lossesOf)]
+      const remarks = [
+        ...(await shortRings(window, span.from)),
+        ...made.workers.flatMap(lossesOf),
+        ...unmarkedOf(marks),
+      ]
       for (const remark of remarks) process.stderr.write(`${remark}\n`)
       return EXIT.ok
     } finally {

@@ -13,7 +13,7 @@ import { Interruption } from './interruption.ts'
 import { LastLine } from './last-line.ts'
 import { defaultSpool, Outbox } from './outbox.ts'
 import { ReaderGone, writeAll, writeText } from './output.ts'
-import { choose, KEPT_BODY, names } from './protocols.ts'
+import { choose, KEPT_BODY, names, WORKER } from './protocols.ts'
 import { Scripts } from './scripts.ts'
 import type { Source } from './source.ts'
 import { stateFolder } from './state.ts'
@@ -74,7 +74,7 @@ export async function watch(paths: string[], options: WatchOptions, open: () => 
   try {
     packets = await open()
     const keepBodies = options.bodies ? KEPT_BODY : 0
-    const about = { worker: 'local', node: null, keepBodies }
+    const about = { worker: WORKER, node: null, keepBodies }
     const deliver = (batch: Batch) => {
       show(batch, options, feed, lastLine)
       scripts.items(batch)

@@ -1,12 +1,16 @@
 /** A window of time in one or several rings, held by pins while it is read. */
 import { hostname } from 'node:os'
 import { resolve, sep } from 'node:path'
+import { setImmediate as breathe } from 'node:timers/promises'
 import { Fault } from '../core/fault.ts'
+import { ItemMarks } from '../core/item-marks.ts'
 import type { Packet } from '../core/packet.ts'
+import type { Protocols } from '../core/registry.ts'
 import { PacketFilter } from './bpf/expression.ts'
 import { narrow } from './bpf/narrowing.ts'
 import { type AddressName, DNS_FLOWS, DnsNames } from './dns-names.ts'
 import type { ExportInput } from './export.ts'
+import type { FlowFilter } from './flow.ts'
 import { type HeldPin, setPin } from './pins.ts'
 import { openReader, type Reader } from './reader.ts'
 import { listSegments } from './segment.ts'
@@ -30,6 +34,9 @@ export class RingWindow {
   readonly workers: readonly string[]
   private readonly directories: readonly string[]
   private readonly window: Window
+  /** What the index can tell of the filter, and what each packet has to be asked. */
+  private readonly flows: FlowFilter | null
+  private readonly wants: ((packet: Packet) => boolean) | null
   private readonly readers: Reader[] = []
   private readonly pins: HeldPin[] = []
   private readonly renewal: NodeJS.Timeout
@@ -40,19 +47,20 @@ export class RingWindow {
     this.directories = rings.map(ring => resolve(ring))
     this.workers = unlike(this.directories.map(workerOf))
     const filter = window.filter === null ? null : new PacketFilter(window.filter)
-    const flows = window.filter === null ? null : narrow(window.filter)
+    this.flows = window.filter === null ? null : narrow(window.filter)
+    this.wants = filter === null ? null : packet => filter.wants(packet)
     for (const directory of this.directories) checkRing(directory)
     try {
       for (const directory of this.directories) {
         this.pin(directory, holder)
-        this.readers.push(openReader(directory, { from: window.from, to: window.to, filter: flows }))
+        this.readers.push(openReader(directory, { from: window.from, to: window.to, filter: this.flows }))
       }
     } catch (error) {
       this.close()
       throw error
     }
     this.renewal = setInterval(() => this.renew(), PIN_MS / 3)
-    const wants = filter === null ? null : (packet: Packet) => filter.wants(packet)
+    const { wants } = this
     const several = rings.length > 1
     this.inputs = this.readers.map((reader, i) => ({ reader, wants, worker: several ? this.workers[i]! : null }))
   }
@@ -67,6 +75,34 @@ export class RingWindow {
       while (await reader.load()) for (let p = reader.next(); p !== null; p = reader.next()) found.packet(p)
       reader.close()
       all.push(found.names())
+    }
+    return all
+  }
+
+  /**
+   * For each ring, in which packets of the window items begin; `worker` as their ids have it, null: after its folder.
+   * What a connection said before the window nobody sees here: its items are numbered from the window's beginning.
+   */
+  async marks(
+    worker: string | null,
+    protocols: Protocols,
+    keepBodies: number,
+    signal: AbortSignal,
+  ): Promise<ItemMarks[]> {
+    const all: ItemMarks[] = []
+    for (const [i, directory] of this.directories.entries()) {
+      const marks = new ItemMarks(worker ?? this.workers[i]!, protocols, keepBodies)
+      const { from, to } = this.window
+      const reader = openReader(directory, { from, to, filter: this.flows })
+      while (await reader.load()) {
+        for (let p = reader.next(); p !== null; p = reader.next()) if (this.wants?.(p) !== false) marks.packet(p)
+        // Nothing here waits: Ctrl-C must be heard all the same.
+        await breathe()
+        if (signal.aborted) break
+      }
+      reader.close()
+      marks.finish()
+      all.push(marks)
     }
     return all
   }

@@ -13,6 +13,8 @@ import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { Fault } from '../core/fault.ts'
+import type { ItemMarks } from '../core/item-marks.ts'
+import type { Packet } from '../core/packet.ts'
 import type { AddressName } from './dns-names.ts'
 import { type Exported, type ExportInput, exportPackets, PLAIN } from './export.ts'
 
@@ -21,6 +23,8 @@ export interface SnapshotWorker {
   name: string
   input: ExportInput
   names: readonly AddressName[]
+  /** In which packets items begin; null: that is not to be said. */
+  marks: ItemMarks | null
 }
 
 /** manifest.json. Times are ns since 1970 as decimal strings. */
@@ -97,7 +101,7 @@ type About = Pick<Manifest, 'program' | 'created'>
 
 async function addWorker(
   archive: Archive,
-  { name, input, names }: SnapshotWorker,
+  { name, input, names, marks }: SnapshotWorker,
   about: About,
   signal: AbortSignal,
 ): Promise<ManifestWorker> {
@@ -108,7 +112,8 @@ async function addWorker(
     const file = openSync(path, 'wx', 0o600)
     let done: Exported
     try {
-      const settings = { ...PLAIN, format: 'pcapng', title: about.program, names, signal } as const
+      const comment = marks === null ? null : (packet: Packet) => marks.of(packet)
+      const settings = { ...PLAIN, format: 'pcapng', title: about.program, names, comment, signal } as const
       done = await exportPackets([input], settings, chunk => {
         hash.update(chunk)
         writeAll(file, chunk)
