@@ -99,6 +99,18 @@ describe('capture by eBPF at cgroups', function () {
     }
   })
 
+  it('hands over a packet soon, though there was none for long and no other follows', async () => {
+    const sink = await watch({})
+    const sender = cgroup.run(
+      alice,
+      `const s = require('dgram').createSocket('udp4')
+      setTimeout(() => s.send('x', 9999, '127.0.0.1', () => { console.log(Date.now()); s.close() }), 600)`,
+    )
+    const sent = Number((await sender.lines.next()).value)
+    while (sink.packets.length === 0 && Date.now() < sent + 2000) await new Promise(resolve => setTimeout(resolve, 5))
+    assert.ok(Date.now() - sent < 300, `${Date.now() - sent} ms`)
+  })
+
   it('tells many containers apart', async () => {
     const sink = await watch({})
     const ids = Array.from({ length: 150 }, (_, i) => i.toString(16).padStart(64, 'c'))
