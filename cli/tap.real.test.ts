@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Item } from '../core/item.ts'
+import { chooseSource } from '../worker/sources/choice.ts'
 import { TwoHosts, whyNoHosts } from '../worker/testing/two-hosts.ts'
+import { wireOptions } from './source.ts'
 import { ended, hookline, start } from './testing/hookline.ts'
 
 describe('tap', function () {
@@ -14,12 +16,19 @@ describe('tap', function () {
   let hosts: TwoHosts
   let rings = 0
   before(async function () {
-    const reason = whyNoHosts()
+    let reason = whyNoHosts()
+    if (reason === null) {
+      hosts = new TwoHosts('tapt')
+      const capture = { ...wireOptions('any', ''), namespace: `/run/netns/${hosts.client}` }
+      reason = await chooseSource('best', capture).then(
+        () => null,
+        (error: Error) => error.message,
+      )
+    }
     if (reason !== null) {
       console.error(`skipped: ${reason}`)
       this.skip()
     }
-    hosts = new TwoHosts('tapt')
     await hosts.serve()
   })
   after(() => {
@@ -158,6 +167,21 @@ describe('tap', function () {
     const { code, stderr } = await hookline(folder, ['tap', '-i', 'eth99', '--ring', join(folder, 'none')])
     assert.match(stderr, /^hookline: [^\n]*eth99[^\n]*\n$/)
     assert.equal(code, 2)
+  })
+
+  it('says how to be allowed when it is not', function () {
+    const words = ['--reuid=65534', '--clear-groups', '--bounding-set=-all', '--inh-caps=-all']
+    const { status, stderr } = spawnSync('setpriv', [...words, process.execPath, 'cli/main.ts', 'tap', '-i', 'lo'], {
+      encoding: 'utf8',
+      env: { ...process.env, XDG_STATE_HOME: folder },
+    })
+    // Where other users may not read this checkout, they cannot run it either.
+    if (status === null || /EACCES|Cannot find module/.test(stderr)) return this.skip()
+    assert.match(
+      stderr,
+      /^hookline: capturing on lo needs root or the capability NET_RAW[^\n]*: sudo .\/hookline tap -i lo\n$/,
+    )
+    assert.equal(status, 2)
   })
 
   async function tapping(words: string[]) {

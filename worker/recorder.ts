@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { Fault } from '../core/fault.ts'
 import type { CaptureCounters, CapturedInterface, CaptureName, CaptureOptions } from './capture.ts'
 import type { RingCounts, RingLimits } from './ring.ts'
+import { checkCapture } from './sources/live.ts'
 
 export interface RecorderSettings {
   wanted: 'best' | CaptureName
@@ -63,6 +64,7 @@ const STOP_MS = 10_000
 
 /** Throws a Fault when nothing can be captured, or not be recorded. */
 export async function startRecorder(settings: RecorderSettings): Promise<Recorder> {
+  await checkCapture(settings.capture)
   const child = spawn(process.execPath, [...FLAGS, PROCESS], {
     // Its own group: Ctrl-C is for the driver, who ends it when everything is taken.
     detached: true,

@@ -12,7 +12,7 @@ import { Fault } from '../core/fault.ts'
 import { emptyPacket, type Packet } from '../core/packet.ts'
 import type { CaptureCounters, CaptureName, CaptureOptions } from './capture.ts'
 import { chooseSource } from './sources/choice.ts'
-import { checkInterface, checkPrivilege } from './sources/live.ts'
+import { checkCapture } from './sources/live.ts'
 
 /** Descriptor on which the capturing process writes. */
 export const CHANNEL = 3
@@ -27,7 +27,7 @@ export type FromWire =
 
 /** Throws a Fault when nothing can be captured. */
 export async function openWire(options: CaptureOptions): Promise<Wire> {
-  await check(options)
+  await checkCapture(options)
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', PROCESS, JSON.stringify(options)], {
     // Its own group: Ctrl-C is for us, and we end it when all that it has seen is taken.
     detached: true,
@@ -46,20 +46,13 @@ export async function openWire(options: CaptureOptions): Promise<Wire> {
 /** What keeps this process from capturing so, in words; null when nothing is known to. */
 export async function whyNoWire(options: CaptureOptions): Promise<string | null> {
   try {
-    await check(options)
+    await checkCapture(options)
     await chooseSource('best', options)
     return null
   } catch (error) {
     if (error instanceof Fault) return error.message
     throw error
   }
-}
-
-/** What is better said by whoever was asked, in words of the command. */
-async function check({ interfaces, namespace }: CaptureOptions): Promise<void> {
-  const names = interfaces === 'any' ? ['any'] : interfaces
-  if (namespace === null) for (const name of names) await checkInterface(name)
-  await checkPrivilege(names.join(','))
 }
 
 const PROCESS = fileURLToPath(new URL('./wire-process.ts', import.meta.url))

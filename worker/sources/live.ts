@@ -16,6 +16,7 @@ import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { Fault } from '../../core/fault.ts'
 import { emptyPacket, type Packet } from '../../core/packet.ts'
+import type { CaptureOptions } from '../capture.ts'
 
 export const RECORD_HEAD = 16
 /** The kernel has no longer packet, and libpcap is asked for no more. */
@@ -167,13 +168,20 @@ export class Live {
   }
 }
 
-export async function checkInterface(name: string): Promise<void> {
+async function checkInterface(name: string): Promise<void> {
   const known = await readdir('/sys/class/net').catch(() => null)
   if (known === null || name === 'any' || known.includes(name)) return
   throw new Fault('INTERFACE_UNKNOWN', `no interface is called ${name}; there are: ${known.sort().join(', ')}`)
 }
 
-export async function checkPrivilege(name: string): Promise<void> {
+/** Throws a Fault for what is better said by whoever was asked, in words of the command. */
+export async function checkCapture({ interfaces, namespace }: CaptureOptions): Promise<void> {
+  const names = interfaces === 'any' ? ['any'] : interfaces
+  if (namespace === null) for (const name of names) await checkInterface(name)
+  await checkPrivilege(names.join(','))
+}
+
+async function checkPrivilege(name: string): Promise<void> {
   const status = await readFile('/proc/self/status', 'utf8').catch(() => '')
   const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1]
   if (effective === undefined || (BigInt(`0x${effective}`) >> CAP_NET_RAW) & 1n) return
