@@ -67,6 +67,21 @@ describe('capture by AF_PACKET', function () {
     assert.equal(watcher.packets.length, 1)
   })
 
+  it('knows soon of what kind a new interface is, though its packets came first', async function () {
+    const watcher = await watch({ interfaces: 'any', filter: 'not udp port 53' })
+    const tunnel = await Tunnel.open(network, ARPHRD.none)
+    if (tunnel === null) return this.skip()
+    const packet = (toPort: number) => datagram({ toPort }).subarray(14)
+    tunnel.send(packet(54))
+    await settled(() => watcher.handed === 1)
+    await pause(600)
+    for (const port of [53, 54, 53]) tunnel.send(packet(port))
+    await settled(() => watcher.handed === 2)
+    const { seen, passed, filtered } = await watcher.stop()
+    tunnel.close()
+    assert.deepEqual({ seen, passed, filtered }, { seen: 4, passed: 2, filtered: 2 })
+  })
+
   it('takes the kernel’s times where the network card stamps no packets', async () => {
     const watcher = await watch({ hardwareTimes: true })
     const before = BigInt(Date.now()) * 1_000_000n

@@ -78,12 +78,10 @@ const MOST_BLOCK_BYTES = 1 << 20
 const LEAST_BLOCKS = 4
 /** A ring is cut into about so many blocks. */
 const BLOCKS = 64
-/** The kernel’s: sockets of a group. */
+/** Sockets of a group, as the kernel has it. */
 const MAX_FANOUT = 256
 /** PACKET_FANOUT_HASH with PACKET_FANOUT_FLAG_UNIQUEID: by flow, in a group that nobody else has. */
 const NEW_FANOUT = 0x2000 << 16
-/** Of a group that exists: its number, and the kind of sharing. */
-const FANOUT_MASK = 0xffff_ffff
 const ENOMEM = -12
 const DLT = { ethernet: 1, raw: 12 } as const
 
@@ -106,11 +104,8 @@ class PacketCapture implements Capture {
   private readonly sockets = new Map<number, PacketSocket>()
   private tags = 0
   private readonly met: Met[] = []
-  /** Names by index, as they were listed last. */
+  /** By index, as `watch` has seen them last. */
   private present = new Map<number, Interface>()
-  private absent = new Set<string>()
-  /** What packets of interfaces without a filter for them were told of. */
-  private unfiltered = new Set<number>()
   private readonly filterFor: { ethernet: LinkFilter; network: LinkFilter }
   private readonly values: Uint8Array
   private timer: NodeJS.Timeout | null = null
@@ -197,10 +192,10 @@ class PacketCapture implements Capture {
   }
 
   private checkNames(names: readonly string[], interfaces: readonly Interface[]): void {
-    this.absent = new Set(names.filter(name => !interfaces.some(found => found.name === name)))
+    const absent = names.filter(name => !interfaces.some(found => found.name === name))
     const known = interfaces.map(({ name }) => name).sort()
-    for (const name of this.absent) {
-      if (this.absent.size === names.length)
+    for (const name of absent) {
+      if (absent.length === names.length)
         throw new Fault('INTERFACE_UNKNOWN', `no interface is called ${name}; there are: ${known.join(', ')}`)
       this.sink.remark(`no interface is called ${name}: it is captured when it comes`)
     }
@@ -221,12 +216,10 @@ class PacketCapture implements Capture {
     const isEthernet = found.hardware === HARDWARE.ethernet || found.hardware === HARDWARE.loopback
     if (!isEthernet) {
       this.bpf.update(this.maps.links, word(found.index), word(LINK.network))
-      if (this.filterFor.network === 'none' && !this.unfiltered.has(found.index)) {
-        this.unfiltered.add(found.index)
+      if (this.filterFor.network === 'none')
         this.sink.remark(
           `${found.name} has no frames of Ethernet, which the filter asks for: nothing of it is captured`,
         )
-      }
     }
     this.native.numberInterface(this.handle, found.index, found.hardware)
     this.describe()
@@ -238,10 +231,10 @@ class PacketCapture implements Capture {
     for (let id = this.met.length; id < count; id++) {
       this.native.readInterface(this.handle, id, this.scratch)
       const [index = 0, , linkType = 0] = this.scratch
-      if (!this.present.has(index)) this.list()
-      // It may have come and gone between two looks.
-      const name = this.present.get(index)?.name ?? `if${index}`
-      this.met.push({ id, index, taken: 0, dropped: 0, freezes: 0, final: null })
+      // It may have come and gone between two looks. What `present` says is left to `watch`, which looks for news.
+      const found = this.present.get(index) ?? this.watched.list().find(listed => listed.index === index)
+      const name = found?.name ?? `if${index}`
+      this.met.push({ id, index, dropped: 0, freezes: 0, final: null })
       this.sink.interface({ id, name, linkType, index, namespace: this.options.namespace })
     }
   }
@@ -254,7 +247,7 @@ class PacketCapture implements Capture {
       for (let i = 0; i < fanout; i++) {
         const socket = this.openSocket(interfaceIndex, fanout, group)
         opened.push(socket)
-        if (fanout > 1) group = this.native.fanoutOf(socket.handle) & FANOUT_MASK
+        if (fanout > 1) group = this.native.fanoutOf(socket.handle)
       }
       for (const { handle } of opened)
         mustNumber(this.native.beginPacketSocket(handle, this.program), 'begin to capture')
@@ -492,7 +485,6 @@ interface PacketSocket {
 interface Met {
   id: number
   index: number
-  taken: number
   dropped: number
   freezes: number
   /** Once it has gone. */
