@@ -326,6 +326,7 @@ function bridge(length: number, run: Run): boolean {
   if (run.to !== null) {
     run.to.part.bodySize += missing
     run.to.part.missing += missing
+    if (missing > 0) run.to.part.events?.gap()
     miss(run.to.part, missing)
   }
   if (missing > 0) run.tunnel?.tunnel?.lose()

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { constants, deflateSync, gzipSync } from 'node:zlib'
 import type { Item, Json } from '../item.ts'
 import { loadProtocols, type Protocols } from '../registry.ts'
-import { dissect, golden, readItems } from '../testing/golden.ts'
+import { dissect, golden, readItems, readPackets } from '../testing/golden.ts'
+import { block, data, frame, get, headers, PREFACE } from '../testing/http2.ts'
 import { Dialogue } from '../testing/packets.ts'
 import { EventStream } from './sse.ts'
+
+const FIXTURES = new URL('../fixtures/sse/', import.meta.url)
 
 describe('sse', () => {
   golden('sse')
@@ -54,6 +58,11 @@ describe('sse', () => {
     assert.equal(told(Buffer.from('data: a\n\n'), 3, ['none']).length, 1)
   })
 
+  it('reads nothing in codings that nobody knows, whatever they are called', () => {
+    for (const coding of ['snappy', '__proto__', 'constructor', 'toString'])
+      assert.deepEqual(told(Buffer.from('data: a\n\n'), 3, [coding]), [])
+  })
+
   it('cuts what is too long, and leaves data out where nobody wants bodies', () => {
     const long = Buffer.from(`data: ${'x'.repeat(100)}\ndata: y\n\n`)
     const [cut] = told(long, 10, null, 50)
@@ -66,12 +75,59 @@ describe('sse', () => {
     assert.ok(endless.weight < 8 << 20)
   })
 
-  describe('in an answer', () => {
-    let protocols: Protocols
-    before(async () => {
-      protocols = await loadProtocols()
+  let protocols: Protocols
+  before(async () => {
+    protocols = await loadProtocols()
+  })
+
+  describe('in a stream of HTTP/2', () => {
+    it('says what the server sent', () => {
+      const items = readItems(readPackets(new URL('http2.pcap', FIXTURES)), protocols)
+      const sent: Json[] = JSON.parse(readFileSync(new URL('http2.truth.json', FIXTURES), 'utf8'))
+      const inOrder = (a: Json, b: Json) => `${a.url} ${a.id}`.localeCompare(`${b.url} ${b.id}`)
+      assert.deepEqual(
+        events(items)
+          .map(({ url, id, event, data }) => ({ url, id, event, data }))
+          .sort(inOrder),
+        sent.sort(inOrder),
+      )
+      assert.equal(items.length - sent.length, 5)
     })
 
+    it('is told while the answer lasts, also several in a frame of which only a part has come', () => {
+      const sent = 'data: 1\n\ndata: 2\n\ndata: 3\n\n'
+      const frames = Buffer.concat([data(1, sent, 'more'), data(1, 'data: 4\n\n')])
+      for (let cut = 1; cut < frames.length; cut++) {
+        const d = openStream()
+        d.tell(frames.subarray(0, cut))
+        d.wait(5000)
+        d.tell(frames.subarray(cut))
+        const items = readItems(d.packets, protocols)
+        assert.deepEqual(
+          items.map(({ event }) => event?.data),
+          ['1', '2', '3', '4', undefined],
+          `cut at ${cut}`,
+        )
+        assert.equal(items[4]!.response!.content.text, `${sent}data: 4\n\n`)
+        assert.ok(items[3]!.timestamp - items[0]!.timestamp <= 5001)
+      }
+    })
+
+    it('goes on behind a packet that is missing', () => {
+      const read = (lost: number) => {
+        const d = openStream()
+        for (const text of ['data: 1\n\nda', 'ta: 2\n\ndata: 3\n', '\ndata: 4\n\ndata: 5\n\n'])
+          d.tell(data(1, text, 'more'))
+        d.ask(frame(6, 0, 0, Buffer.alloc(8)))
+        const packets = d.packets.filter((_, i) => i !== lost)
+        return events(readItems(packets, protocols)).map(event => event.data)
+      }
+      assert.deepEqual(read(-1), ['1', '2', '3', '4', '5'])
+      assert.deepEqual(read(6), ['1', '4', '5'])
+    })
+  })
+
+  describe('in an answer', () => {
     it('is told while the answer lasts, with the time of its packet', () => {
       const d = open()
       d.tell(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n`)
@@ -98,15 +154,15 @@ describe('sse', () => {
       d.tell(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\ndata: 1\n\n`)
       d.tell('data: 2\n\ndata: 3 be')
       d.tell('gins\n\ndata: 4\n\n')
-      const data = (lost: number) =>
+      const without = (lost: number) =>
         events(
           readItems(
             d.packets.filter((_, i) => i !== lost),
             protocols,
           ),
         ).map(event => event.data)
-      assert.deepEqual(data(-1), ['1', '2', '3 begins', '4'])
-      assert.deepEqual(data(5), ['1', '4'])
+      assert.deepEqual(without(-1), ['1', '2', '3 begins', '4'])
+      assert.deepEqual(without(5), ['1', '4'])
     })
 
     it('of GraphQL shows its face', () => {
@@ -137,6 +193,16 @@ describe('sse', () => {
 function open(): Dialogue {
   const d = new Dialogue().open()
   d.ask('GET /feed HTTP/1.1\r\nHost: h\r\n\r\n')
+  return d
+}
+
+function openStream(): Dialogue {
+  const settings = frame(4, 0, 0)
+  const d = new Dialogue().open()
+  d.ask(Buffer.concat([PREFACE, settings, headers(1, get('/feed'))]))
+  d.tell(
+    Buffer.concat([settings, headers(1, block({ ':status': '200', 'content-type': 'text/event-stream' }), 'more')]),
+  )
   return d
 }
 

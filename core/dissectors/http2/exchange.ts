@@ -8,6 +8,7 @@ import type { ItemError } from '../../item.ts'
 import { feed, isOneMessage, lose, writeRequestFields, writeResponseFields } from '../grpc/call.ts'
 import { milliseconds } from '../grpc/status.ts'
 import { face as grpcFace } from '../grpc.ts'
+import { EventStream } from '../sse.ts'
 import { CANCEL, errorName, isMessages, NO_ERROR } from './frames.ts'
 import { type Head, trailersOf, writeRequestHead, writeResponseHead } from './head.ts'
 import { type Field, HeaderTable, UNKNOWN } from './hpack.ts'
@@ -114,6 +115,7 @@ export function loseFrames(state: State, side: Side): State {
     const part = side === 'client' ? stream.request : stream.response
     if (part === null || part.ended) continue
     part.doubtful = true
+    part.events?.gap()
     lose(part)
     if (stream.response?.ended === true) state.stuck = true
   }
@@ -230,6 +232,8 @@ function responseHeaders(
     drop(ctx, stream)
     return
   }
+  if (head.status === 200 && isEventStream(head.type))
+    part.events = new EventStream(stream.path === '' ? null : stream.path, head.codings, limitOf(ctx))
   keepHead(ctx, part, from)
   if (block.endStream) endResponse(ctx, stream, part, made)
 }
@@ -278,6 +282,10 @@ function decideGrpc(stream: Stream, head: Head): void {
 function isGrpcType(type: string): boolean {
   // Most are `application/json` and the like: no expression for them.
   return type === 'application/grpc' || (isLetterG(type.charCodeAt(12)) && /^application\/grpc(?!-web)/i.test(type))
+}
+
+function isEventStream(type: string | null): boolean {
+  return type !== null && (type.charCodeAt(5) | 0x20) === 101 && /^text\/event-stream/i.test(type)
 }
 
 function isLetterG(code: number): boolean {
@@ -346,7 +354,16 @@ export function data(
   }
   if (stream.grpc === true) feed(ctx, stream, part, b, start, end, first, limitOf(ctx), made)
   else part.append(b, start, end, limitOf(ctx), ctx)
+  if (part.events !== null) {
+    part.events.read(b, start, end)
+    tellEvents(part.events, made)
+  }
   account(ctx.state, part)
+}
+
+/** Those that have come since the last time; frames say by themselves whether they go on. */
+function tellEvents(events: EventStream, made: Message[]): void {
+  for (const { within: _, ...event } of events.take()) made.push(event)
 }
 
 /** A whole frame of data that is all there is: it need not be kept to be written. Says whether it was written. */
@@ -359,7 +376,8 @@ export function dataAtOnce(
   end: number,
   made: Message[],
 ): boolean {
-  if (part.bodySize > 0 || part.head === null || !part.isWhole || end - start > ctx.keep) return false
+  if (part.bodySize > 0 || part.head === null || !part.isWhole || end - start > ctx.keep || part.events !== null)
+    return false
   if (part.direction === 'response' && (awaitsRequest(stream) || part.interim.length > 0)) return false
   if (stream.grpc === undefined || (stream.grpc && !isOneMessage(ctx, part, b, start, end))) return false
   part.bodySize = end - start
@@ -420,6 +438,10 @@ function tellRequest(ctx: Context<State>, stream: Stream, part: Part, error: Ite
 function tellResponse(ctx: Context<State>, stream: Stream, part: Part, error: ItemError | null, made: Message[]): void {
   const { request } = stream
   if (!stream.asked && request !== null) tellRequest(ctx, stream, request, null, made)
+  if (part.events !== null) {
+    part.events.end(part.content)
+    tellEvents(part.events, made)
+  }
   if (part.head === null && part.said.status === null)
     made.push({ kind: 'response', body: null, key: stream.id, error: HEAD_MISSING })
   else {

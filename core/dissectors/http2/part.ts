@@ -7,6 +7,7 @@ import type { Written } from '../../json-writer.ts'
 import { constant } from '../../json-writer.ts'
 import type { MessageFlow } from '../grpc/messages.ts'
 import { writeEnd } from '../http/message-end.ts'
+import type { EventStream } from '../sse.ts'
 import { type GrpcFields, type Head, newHead, nothingSaid } from './head.ts'
 
 export type Direction = 'request' | 'response'
@@ -46,6 +47,8 @@ export class Part {
   said: GrpcFields = nothingSaid()
   /** Of a call of gRPC. */
   flow: MessageFlow | null = null
+  /** Of a body that is events, told as they come. */
+  events: EventStream | null = null
   /** What the connection's sum holds of `weight`. */
   counted = 0
 
@@ -59,7 +62,7 @@ export class Part {
 
   /** Memory in use. */
   get weight(): number {
-    return this.kept.length + this.text.length
+    return this.kept.length + this.text.length + (this.events?.weight ?? 0)
   }
 
   get content(): Uint8Array {

@@ -12,16 +12,16 @@ const MAX_UNPACKED = 8 << 20
 const NOTHING = new Uint8Array(0)
 
 /** Codings whose pieces can be read. */
-const FORMATS: Readonly<Record<string, (bytes: Uint8Array) => number | 'more' | 'other'>> = {
-  gzip: gzipHead,
-  'x-gzip': gzipHead,
-  deflate: zlibHead,
-}
+const FORMATS: ReadonlyMap<string, (bytes: Uint8Array) => number | 'more' | 'other'> = new Map([
+  ['gzip', gzipHead],
+  ['x-gzip', gzipHead],
+  ['deflate', zlibHead],
+])
 
 export class Unpacking {
   private readonly codings: readonly string[]
-  /** Tells the size of the format's head; null where the body is read at its end alone. */
-  private head: ((bytes: Uint8Array) => number | 'more' | 'other') | null
+  /** Of `FORMATS`; null where the body is read at its end alone. Plain data, because it lies in a dissector's state. */
+  private format: string | null
   private isBehindHead = false
   private lost = false
   private readonly window = emptyWindow()
@@ -30,7 +30,7 @@ export class Unpacking {
 
   constructor(codings: readonly string[]) {
     this.codings = codings
-    this.head = codings.length === 1 ? (FORMATS[codings[0]!] ?? null) : null
+    this.format = codings.length === 1 && FORMATS.has(codings[0]!) ? codings[0]! : null
   }
 
   get weight(): number {
@@ -39,13 +39,13 @@ export class Unpacking {
 
   /** What these bytes complete, null when nothing yet. */
   add(bytes: Uint8Array): Uint8Array | null {
-    if (this.head === null || this.lost) return null
+    if (this.format === null || this.lost) return null
     this.hold(bytes)
     if (!this.isBehindHead) {
-      const size = this.head(this.held.subarray(0, this.length))
+      const size = FORMATS.get(this.format)!(this.held.subarray(0, this.length))
       if (size === 'more') return null
       if (size === 'other') {
-        this.head = null
+        this.format = null
         return null
       }
       this.held.copyWithin(0, size, this.length)
@@ -58,7 +58,7 @@ export class Unpacking {
   /** The rest, when the body has ended. */
   finish(content: Uint8Array): Uint8Array | null {
     if (this.lost) return null
-    return this.head === null ? decode(content, this.codings) : this.unfold()
+    return this.format === null ? decode(content, this.codings) : this.unfold()
   }
 
   /** Bytes are missing. */
