@@ -114,7 +114,7 @@ describe('a ring on a disk that is full', function () {
     if (!mounted) this.skip()
   })
   after(() => {
-    if (mounted) spawnSync('umount', [mount])
+    if (mounted) spawnSync('umount', ['-l', mount])
     rmSync(mount, { recursive: true, force: true })
   })
 
@@ -160,6 +160,19 @@ describe('a ring on a disk that is full', function () {
     assert.equal(starved.numbers.at(-1), n - 1)
     ring.close()
     await check()
+
+    // Whoever comes next on the full disk takes it up all the same.
+    fillUp(mount)
+    const kept = ring.counts().held.packets
+    const next = Ring.open(folder, { bytes: 1 << 30, age: 1e9, pinnedBytes: 0 }, NOW, text => remarks.push(text))
+    const taken = next.counts()
+    assert.equal(taken.held.packets + taken.dropped['disk full'], kept)
+    next.interface(ETH0)
+    next.packets(chunk(n, 200, { size: 1000 }), 200)
+    const after = next.counts()
+    assert.equal(after.held.packets + after.dropped['disk full'] + after.lost['disk full'], kept + 200)
+    assert.equal((await numbersIn(folder)).at(-1), n + 199)
+    next.close()
 
     // Not even room for a segment's beginning.
     rmSync(folder, { recursive: true })

@@ -589,6 +589,8 @@ function claim(directory: string): DatabaseSync {
   const lock = new DatabaseSync(join(directory, LOCK))
   try {
     lock.exec('pragma locking_mode = exclusive')
+    // Nothing is ever written there, and a full disk has no room for a journal.
+    lock.exec('pragma journal_mode = memory')
     lock.exec('begin exclusive')
   } catch (error) {
     lock.close()

@@ -15,6 +15,10 @@ const CAPTURE_NAME = /\.(pcap|pcapng|cap|dmp|ntar)(\.(gz|zst))?$/i
 /** macOS packs beside each file another one that only looks like it. */
 const SHADOW = /(^|\/)\._[^/]*$/
 const STEP = 64 * 1024
+/** An archive may hold captures without end, each with names and comments of its own. Entries of each kind. */
+const MAX_KEPT = 200_000
+/** As of one capture. */
+const MAX_INTERFACES = 65_536
 
 /** As CaptureFile. The first `load` that has packets comes when the whole archive was read. */
 export class CaptureArchive implements OpenedCapture {
@@ -131,7 +135,7 @@ export class CaptureArchive implements OpenedCapture {
       file.close()
     }
     const { interfaces, sections, bytes, parsed, damage, skippedBlocks, names, comments, secrets, dropped } = file.notes
-    notes.interfaces.push(...interfaces)
+    for (const one of interfaces) notes.interfaces.push(one)
     notes.sections += sections
     notes.bytes += bytes
     notes.parsed += parsed
@@ -145,12 +149,25 @@ export class CaptureArchive implements OpenedCapture {
       notes.skippedBlocks[kind].count += count
       notes.skippedBlocks[kind].bytes += bytes
     }
-    notes.names.push(...names)
+    keep(notes, 'names', names)
     // Packets are numbered anew.
-    notes.comments.push(...comments.map(({ text }) => ({ packet: null, text })))
-    notes.secrets.push(...secrets)
+    keep(
+      notes,
+      'comments',
+      comments.map(({ text }) => ({ packet: null, text })),
+    )
+    keep(notes, 'secrets', secrets)
     for (const kind of ['names', 'comments', 'secrets'] as const) notes.dropped[kind] += dropped[kind]
+    if (notes.interfaces.length > MAX_INTERFACES)
+      throw new Fault('ARCHIVE_TOO_LARGE', `expected at most ${MAX_INTERFACES} interfaces in the archive, found more`)
   }
+}
+
+function keep<K extends 'names' | 'comments' | 'secrets'>(notes: CaptureNotes, kind: K, more: CaptureNotes[K]): void {
+  const all: CaptureNotes[K][number][] = notes[kind]
+  const room = Math.max(0, MAX_KEPT - all.length)
+  for (const one of more.slice(0, room)) all.push(one)
+  notes.dropped[kind] += Math.max(0, more.length - room)
 }
 
 /** An archive that ends too early says so by itself; what came of the capture before that is still read. */
