@@ -62,9 +62,7 @@ export class Bpf {
       .u32(44, type === 'xdp' ? XDP_HAS_FRAGS : 0)
       .name(48, name)
       .u32(68, attach === undefined ? 0 : ATTACH_TYPES[attach])
-    let done = this.run(PROG_LOAD, attributes)
-    // A signal that comes while the kernel checks makes it give up: this says nothing about the program.
-    for (let tries = 1; done === EAGAIN && tries < MAX_TRIES; tries++) done = this.run(PROG_LOAD, attributes)
+    const done = this.run(PROG_LOAD, attributes)
     if (done >= 0) return done
     // Once more for the verifier's words, which cost time: what is accepted is not asked for them.
     attributes.u32(24, 1).u32(28, LOG_BYTES).buffer(32, log)
@@ -224,9 +222,6 @@ const XDP_HAS_FRAGS = 1 << 5
 /** Helpers that only programs under the GPL may call are not used. */
 const LICENSE = new TextEncoder().encode('Apache-2.0\0')
 const LOG_BYTES = 1 << 20
-const EAGAIN = -11
-/** As libbpf does. */
-const MAX_TRIES = 5
 const NAME_BYTES = 16
 const NOTHING = new Uint8Array(0)
 

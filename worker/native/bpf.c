@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -27,8 +28,15 @@ struct request {
 };
 
 static void ask(struct request *request) {
+  sigset_t all, before;
+  /* The kernel gives up checking a program (EAGAIN) when a signal comes, which may be again and again: they wait. */
+  if (request->command == BPF_PROG_LOAD) {
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+  }
   long done = syscall(SYS_bpf, request->command, request->attributes, request->size);
   request->result = done < 0 ? -(int64_t)errno : done;
+  if (request->command == BPF_PROG_LOAD) pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* A thread of its own: it ends, and with it its being elsewhere. */
