@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import type { Item, Json, JsonValue } from '../item.ts'
 import { loadProtocols, type Protocols } from '../registry.ts'
-import { golden, readItems } from '../testing/golden.ts'
+import { golden, readItems, readPackets } from '../testing/golden.ts'
 import { Dialogue } from '../testing/packets.ts'
 import { clientFrame, serverFrame } from '../testing/websocket.ts'
 
+const FIXTURES = new URL('../fixtures/graphql/', import.meta.url)
 const DONE = { data: { a: 1 } }
 
 describe('graphql', () => {
@@ -92,6 +94,60 @@ describe('graphql', () => {
         [{ a: 1, b: null }, errors, true, 200],
       )
       assert.equal(exchange(post({ query: '{ a }' }), answer({ data: null })).failed, false)
+    })
+
+    it('says of uploads what the client did', () => {
+      const items = readItems(readPackets(new URL('upload.pcap', FIXTURES)), protocols)
+      const told: Json[] = JSON.parse(readFileSync(new URL('upload.truth.json', FIXTURES), 'utf8'))
+      items.sort((a, b) => a.timestamp - b.timestamp)
+      assert.deepEqual(
+        items.map(({ request, response, failed }) => ({
+          name: request!.graphql.operationName,
+          files: Object.fromEntries(
+            request!.graphql.uploads.flatMap(({ paths, fileName }: Json) =>
+              paths.map((path: string) => [path, fileName]),
+            ),
+          ),
+          data: response!.graphql.data,
+          failed,
+        })),
+        told,
+      )
+      for (const { request } of items) assert.equal(request!.graphql.operationType, 'mutation')
+    })
+
+    it('takes no other form for an upload', () => {
+      const operations = JSON.stringify({ query: 'mutation($f: File) { a(f: $f) }', variables: { f: null } })
+      const form = (...parts: [head: string, value: string][]) => {
+        const body = parts
+          .map(([head, value]) => `--x\r\nContent-Disposition: form-data; ${head}\r\n\r\n${value}\r\n`)
+          .join('')
+        return post(`${body}--x--\r\n`, 'multipart/form-data; boundary=x')
+      }
+      const map: [string, string] = ['name="map"', '{"0":["variables.f"]}']
+      const file: [string, string] = ['name="0"; filename="a"', 'bytes']
+      const macro = (request: string) => exchange(request, answer(DONE)).protocol.macro
+      assert.equal(macro(form(['name="operations"', operations], map, file)), 'gql')
+      for (const other of [
+        form(['name="operations"', operations], file),
+        form(['name="operations"', 'no JSON'], map, file),
+        form(['name="operations"', operations], ['name="map"', '[]'], file),
+        form(['name="operations"; filename="operations"', operations], map, file),
+        form(map, file),
+      ])
+        assert.equal(macro(other), 'http', other)
+      // What the map does not name, or names by something else than texts, is no upload.
+      const odd = exchange(
+        form(
+          ['name="operations"', operations],
+          ['name="map"', '{"0":[7],"__proto__":["a"],"1":"b"}'],
+          file,
+          ['name="1"; filename="b"', ''],
+          ['name="constructor"; filename="c"', ''],
+        ),
+        answer(DONE),
+      )
+      assert.deepEqual(odd.request!.graphql.uploads, [])
     })
 
     it('reads incremental delivery', () => {

@@ -28,6 +28,16 @@ export interface GraphqlRequest {
   operations: Operation[]
   /** Several requests in one, each as above; null for a single one. */
   batch: GraphqlRequest[] | null
+  /** Files that were sent with it (multipart/form-data); absent without. */
+  uploads?: GraphqlUpload[]
+}
+
+export interface GraphqlUpload {
+  /** Where in the request the file stands for `null`: `variables.file`, in a batch `0.variables.file`. */
+  paths: string[]
+  fileName: string
+  /** null where the part has none. */
+  contentType: string | null
 }
 
 /** `response.graphql` of an item, `event.graphql` where the answer is an event. */
@@ -115,6 +125,7 @@ const JSON_TYPE = '"application/json'
 const GRAPHQL_TYPE = '"application/graphql'
 const RESPONSE_TYPE = '"application/graphql-response+json'
 const MULTIPART_TYPE = '"multipart/mixed'
+const FORM_TYPE = '"multipart/form-data'
 
 /** As it stands within a JSON string. Those who send no document tell its name, and that in front. */
 const QUERY_FIELD = Buffer.from('\\"query\\"')
@@ -193,6 +204,7 @@ interface Asked {
 }
 
 function askedInBody(part: Written): Asked | null {
+  if (hasType(part, FORM_TYPE)) return askedInForm(part)
   const size = part.bodyEnd - part.bodyStart
   if (size > MAX_BODY) return null
   if (hasType(part, JSON_TYPE)) {
@@ -202,6 +214,28 @@ function askedInBody(part: Written): Asked | null {
   if (!hasType(part, GRAPHQL_TYPE)) return null
   const text = bodyOf(part)
   return (isObject(part) ? askedIn(parse(text)) : null) ?? askedIn({ query: text })
+}
+
+/**
+ * https://github.com/jaydenseric/graphql-multipart-request-spec: `operations` is the request, with null for each file,
+ * `map` says by their names in the form where they belong.
+ */
+function askedInForm(part: Written): Asked | null {
+  const { start, bodyStart, bodyEnd, end } = part
+  const { params } = parse(`${textOf(part, start, bodyStart)}null${textOf(part, bodyEnd, end)}`).postData
+  const partNamed = (wanted: string): JsonValue => {
+    const found = params.find(({ name, fileName }: Json) => name === wanted && fileName === undefined)
+    return found === undefined ? undefined : parse(found.value)
+  }
+  const map = partNamed('map')
+  const asked = isRecord(map) ? askedIn(partNamed('operations')) : null
+  if (asked === null) return null
+  asked.request.uploads = params.flatMap(({ name, fileName, contentType = null }: Json): GraphqlUpload[] => {
+    const paths = Object.hasOwn(map, name) ? map[name] : null
+    if (fileName === undefined || !Array.isArray(paths) || !paths.every(path => typeof path === 'string')) return []
+    return [{ paths, fileName, contentType }]
+  })
+  return asked
 }
 
 /** `GET /graphql?query=…` */
