@@ -213,6 +213,28 @@ describe('capture by AF_PACKET', function () {
     network.ip('here', 'link', 'delete', 'left')
   })
 
+  it('recognises a packet before and after it was routed', async () => {
+    network.add('beyond')
+    network.pair(['here', 'onward'], ['beyond', 'end'])
+    for (const words of ['address add 10.0.0.254/24 dev home', 'address add 10.1.0.254/24 dev onward'])
+      network.ip('here', ...words.split(' '))
+    network.ip('here', ...'neighbour add 10.1.0.2 lladdr 02:00:00:00:00:77 dev onward'.split(' '))
+    network.run('here', 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward')
+    const router = /ether ([0-9a-f:]+)/.exec(network.run('here', 'ip', 'link', 'show', 'home'))![1]!
+    const watcher = await watch({ interfaces: 'any', deduplicate: true, filter: 'dst host 10.1.0.2' })
+    for (let i = 0; i < 100; i++) {
+      const frame = datagram({ to: '10.1.0.2', payload: numbered(i, 20) })
+      frame.write(router.replaceAll(':', ''), 0, 'hex')
+      sender.send(withChecksum(frame))
+    }
+    await settled(() => watcher.handed === 100)
+    const { seen, passed, duplicates } = await watcher.stop()
+    network.ip('here', 'link', 'delete', 'onward')
+    network.ip('here', 'address', 'flush', 'dev', 'home')
+    assert.deepEqual({ seen, passed, duplicates }, { seen: 200, passed: 100, duplicates: 100 })
+    assert.equal(watcher.counters('home').passed, 100)
+  })
+
   it('captures at interfaces that come, and goes on when they go', async () => {
     const any = await watch({ interfaces: 'any' })
     const named = await watch({ interfaces: ['home', 'guest'] })
@@ -420,6 +442,15 @@ function datagram(changes: Partial<Datagram>): Buffer {
 
 function datagram6(changes: Partial<Datagram>): Buffer {
   return datagram({ from: '2001:db8::1', ...changes })
+}
+
+/** Of IPv4's header: routers look at it. */
+function withChecksum(frame: Buffer): Buffer {
+  let sum = 0
+  for (let at = 14; at < 34; at += 2) sum += at === 24 ? 0 : frame.readUInt16BE(at)
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16)
+  frame.writeUInt16BE(~sum & 0xffff, 24)
+  return frame
 }
 
 function numbered(number: number, size: number): Buffer {
