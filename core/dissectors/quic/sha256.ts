@@ -86,10 +86,11 @@ function compress(from: Int32Array, to: Int32Array): void {
   let g = from[6]!
   let h = from[7]!
   for (let i = 0; i < 64; i++) {
-    const sum1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7))
-    const t1 = (h + sum1 + ((e & f) ^ (~e & g)) + ROUNDS[i]! + w[i]!) | 0
-    const sum0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10))
-    const t2 = (sum0 + ((a & b) ^ (a & c) ^ (b & c))) | 0
+    // What waits for the round before is added last.
+    const turned1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7))
+    const t1 = (((h + ROUNDS[i]! + w[i]!) | 0) + (g ^ (e & (f ^ g))) + turned1) | 0
+    const turned0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10))
+    const t2 = (((a & b) | (c & (a | b))) + turned0) | 0
     h = g
     g = f
     f = e
