@@ -35,7 +35,7 @@ await inFolder(async folder => {
   await query(ring, 'not-indexed', 'len > 1500', null)
   for (const [name, more] of [
     ['pcapdump.stream', ['--filter', stream]],
-    ['pcapdump.everything', []],
+    ['pcapdump.everything', ['--no-items']],
   ] as const) {
     const { wall, resident } = await measure([
       HOOKLINE,

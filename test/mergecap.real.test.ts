@@ -10,6 +10,7 @@ import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { type ExportOptions, exportPackets, PLAIN } from '../worker/export.ts'
 import { openReader } from '../worker/reader.ts'
 import { Ring } from '../worker/ring.ts'
+import { RingWindow } from '../worker/ring-window.ts'
 import { openCapture } from '../worker/sources/file.ts'
 import { BEGINNING } from '../worker/testing/traffic.ts'
 import { writeWholeFile } from '../worker/whole-file.ts'
@@ -144,6 +145,30 @@ describe('exports, in the eyes of Wireshark', function () {
       'ip.dst_host',
     ])
     assert.ok(counts.length > 0)
+  })
+
+  it('hold of a filter what tcpdump takes for it', async function () {
+    if (spawnSync('tcpdump', ['--version']).error) this.skip()
+    const expected = join(folder, 'tcpdump.pcap')
+    for (const filter of [
+      'udp port 53',
+      'host 10.0.0.7',
+      'net 10.0.1.0/24 and tcp port 6379',
+      'src portrange 1024-2000 or dst host 10.96.10.10',
+      'tcp and not port 8080',
+      'tcp[tcpflags] & tcp-fin != 0',
+      'len > 1000 and port 8080',
+      'icmp',
+    ]) {
+      spawnSync('tcpdump', ['-r', traffic, '-w', expected, filter])
+      const window = new RingWindow([join(folder, 'd')], { from: null, to: null, filter }, 'a test')
+      const path = join(folder, 'filtered.pcap')
+      const settings = { ...PLAIN, format: 'pcap' } as const
+      await writeWholeFile(path, write => exportPackets(window.inputs, settings, write))
+      window.close()
+      const nameless = async (path: string) => (await digests(path)).map(line => line.replace(/ (eth\d|null) /, ' '))
+      assert.deepEqual(await nameless(path), await nameless(expected), filter)
+    }
   })
 
   async function digests(path: string): Promise<string[]> {

@@ -94,6 +94,20 @@ describe('reader of a ring', () => {
     )
   })
 
+  it('does not follow an index into a segment that was cut', async () => {
+    fill(0, 10_000)
+    const file = sealed()[1]!
+    const bytes = readFileSync(join(folder, file))
+    writeFileSync(join(folder, file), bytes.subarray(0, bytes.length >> 1))
+    const one = { address: parseAddress('10.0.0.7')!, port: 1031 }
+    const other = { address: parseAddress('10.1.0.1')!, port: 53 }
+    const reader = openReader(folder, { filter: between(one, other, 17) })
+    const found = await all(reader)
+    assert.ok(found.length > 85 && found.length < 100)
+    assert.ok(reader.damaged > 0)
+    assert.equal(reader.missed, 0)
+  })
+
   it('follows a ring as it grows, from its tail or from any time', async () => {
     fill(0, 1000)
     const tail = openReader(folder, { from: 'tail', live: true })

@@ -2,7 +2,7 @@
  * Reads a ring at its own pace, its past or as it grows, in this process or another: from the files, which the page cache
  * mostly holds. It slows nobody, and when the ring drops what it has not read yet, it knows how much that was.
  */
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../core/fault.ts'
 import { emptyPacket, type Packet } from '../core/packet.ts'
@@ -20,7 +20,7 @@ import {
   segmentFile,
   splitTime,
 } from './segment.ts'
-import { type Range, SegmentIndex } from './segment-index.ts'
+import { INDEX_HEAD, type IndexHead, mayHold, type Range, readIndexHead, SegmentIndex } from './segment-index.ts'
 
 export interface Wanted {
   /** ns since 1970, inclusive; null: the oldest there is; `tail`: only what comes from now on. */
@@ -219,15 +219,15 @@ export class Reader {
 
   /** false: it has gone, or nothing in it is wanted; then look for the next one. */
   private enter(name: SegmentName): boolean {
-    const index = name.sealed ? this.indexOf(name) : null
-    let ranges: Range[] | null = null
-    if (index !== null) {
-      ranges = index.select(this.filter, this.from?.rough ?? 0, this.to?.rough ?? Number.POSITIVE_INFINITY)
-      if (ranges.length === 0) {
-        this.before = name.before + index.head.packets
-        this.nextNumber = name.number + 1
-        return false
-      }
+    const [from, to] = [this.from?.rough ?? 0, this.to?.rough ?? Number.POSITIVE_INFINITY]
+    const found = name.sealed ? this.indexOf(name, from, to) : null
+    const index = found instanceof SegmentIndex ? found : null
+    const ranges = index?.select(this.filter, from, to) ?? null
+    const head = index?.head ?? (found as IndexHead | null)
+    if (head !== null && (ranges === null || ranges.length === 0)) {
+      this.before = name.before + head.packets
+      this.nextNumber = name.number + 1
+      return false
     }
     const path = join(this.directory, segmentFile(name))
     let file: number
@@ -240,9 +240,12 @@ export class Reader {
       if (code !== 'EACCES' && code !== 'EIO') throw error
       throw new Fault('RING_UNREADABLE', `expected a ring that can be read in ${this.directory}, found: ${message}`)
     }
-    const counted = index?.head.packets ?? null
-    const headBytes = index?.headBytes ?? null
-    const opened = { name, file, path, ranges, range: 0, counted, headBytes, packets: 0 }
+    // An index of another file is none.
+    const fits = index !== null && index.head.segmentBytes === fstatSync(file).size
+    const told = fits
+      ? { ranges, counted: index.head.packets, headBytes: index.headBytes }
+      : { ranges: null, counted: null, headBytes: null }
+    const opened = { name, file, path, ...told, range: 0, packets: 0 }
     this.segment = { ...opened, whole: name.sealed, damaged: false, interfaces: [], counters: new Map() }
     this.at = 0
     this.length = 0
@@ -250,12 +253,25 @@ export class Reader {
     return true
   }
 
-  private indexOf(name: SegmentName): SegmentIndex | null {
+  /** Its head where that says that nothing is wanted; null: there is none, and the whole segment has to be read. */
+  private indexOf(name: SegmentName, from: number, to: number): SegmentIndex | IndexHead | null {
+    let file: number
     try {
-      return SegmentIndex.parse(readFileSync(join(this.directory, indexFile(name))))
+      file = openSync(join(this.directory, indexFile(name)), 'r')
     } catch {
-      // Without one the whole segment is read.
       return null
+    }
+    try {
+      const start = new Uint8Array(INDEX_HEAD)
+      readSync(file, start, 0, INDEX_HEAD, 0)
+      const head = readIndexHead(start)
+      if (head === null || !mayHold(head, from, to)) return head
+      const bytes = new Uint8Array(fstatSync(file).size)
+      return readSync(file, bytes, 0, bytes.length, 0) === bytes.length ? SegmentIndex.parse(bytes) : null
+    } catch {
+      return null
+    } finally {
+      closeSync(file)
     }
   }
 

@@ -3,7 +3,7 @@
  * when its packets are. Little endian; a place is an offset in the segment divided by 4.
  *
  *     magic(8) version(4) CRC-32 of what follows(4) segment bytes(8) packets(8) earliest(8) latest(8) head bytes(4)
- *     pieces(4) IPv4 flows(4) IPv6 flows(4) bytes of lists(4) packets without a flow(4) 0(8)
+ *     pieces(4) IPv4 flows(4) IPv6 flows(4) bytes of lists(4) packets without a flow(4) CRC-32 from segment bytes to here(4) 0(4)
  *     of each piece, one column each: earliest(8) latest(8) place(4)
  *     of each list and the end: where it begins(4). The first lists blocks that are no packets, the second packets of
  *         which no flow is known, then one for each flow
@@ -168,6 +168,7 @@ export class IndexBuilder {
     view.setUint32(60, ipv6, true)
     view.setUint32(64, encoded.bytes.length, true)
     view.setUint32(68, this.unknown, true)
+    view.setUint32(72, crc32(file.subarray(16, 72)), true)
 
     const place = layout({ pieces, ipv4, ipv6 })
     for (const [i, piece] of this.pieces.entries()) {
@@ -328,12 +329,13 @@ export interface IndexHead {
   unknown: number
 }
 
-/** null: this is no index. The rest of it may still be damaged. */
+/** null: this is no index. Behind its head it may still be damaged. */
 export function readIndexHead(bytes: Uint8Array): IndexHead | null {
   if (bytes.length < HEADER) return null
   for (let i = 0; i < MAGIC.length; i++) if (bytes[i] !== MAGIC.charCodeAt(i)) return null
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   if (view.getUint32(8, true) !== VERSION) return null
+  if (view.getUint32(72, true) !== crc32(bytes.subarray(16, 72))) return null
   return {
     segmentBytes: view.getFloat64(16, true),
     packets: view.getFloat64(24, true),
@@ -341,6 +343,11 @@ export function readIndexHead(bytes: Uint8Array): IndexHead | null {
     latest: view.getFloat64(40, true),
     unknown: view.getUint32(68, true),
   }
+}
+
+/** Whether a packet from `from` up to `to` (rough ns) may be in it. */
+export function mayHold({ earliest, latest }: IndexHead, from: number, to: number): boolean {
+  return latest + SLACK >= from && earliest - SLACK < to
 }
 
 /** A part of a segment: blocks that begin in [start, end) are to be looked at. */
