@@ -19,7 +19,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '30' },
     rates: { type: 'string', default: '50000,100000,200000' },
     burst: { type: 'string', default: '660000' },
-    only: { type: 'string', default: 'hookline,tcpdump,cap,dissecting' },
+    only: { type: 'string', default: 'hookline,tcpdump,cap,filtering,dissecting' },
   },
 })
 
@@ -43,8 +43,10 @@ interface Load {
 interface Told {
   /** In the files that it wrote. */
   recorded: number
-  /** As it says itself, by cause; null: it does not say. */
+  /** As it says itself, by all causes but the filter; null: it does not say. */
   dropped: number | null
+  /** By its filter. */
+  filtered: number
   /** As it says itself; null: it does not say. */
   seen: number | null
   /** Where somebody reads what is recorded: how far behind that was at most. */
@@ -79,6 +81,7 @@ const CONTENDERS: readonly Contender[] = [
         recorded: packetsIn([`${folder}/it.pcap`]),
         seen: count('received by filter'),
         dropped: count('dropped by kernel'),
+        filtered: 0,
         behind: null,
         lines: [],
       }
@@ -98,9 +101,16 @@ const CONTENDERS: readonly Contender[] = [
       recorded: packetsIn([`${folder}/it.pcap`]),
       seen: null,
       dropped: null,
+      filtered: 0,
       behind: null,
       lines: [],
     }),
+  },
+  {
+    name: 'filtering',
+    command: (host, folder) => tap(host, folder, '--filter', 'udp port 53'),
+    ready: /^capturing by /m,
+    told: tapTold,
   },
   {
     name: 'dissecting',
@@ -171,13 +181,13 @@ async function run(contender: Contender, load: Load, capture: string, folder: st
   process.kill(-child.pid!, 'SIGINT')
   await closed
 
-  const { recorded, seen, dropped, behind, lines } = contender.told(stderr, folder)
+  const { recorded, seen, dropped, filtered, behind, lines } = contender.told(stderr, folder)
   const [user, system, kibibytes] = readFileSync(report, 'utf8').trim().split(' ').map(Number)
   const name = `${contender.name}_${load.name}`
   figure(`${name}_sent`, sent, 'packets')
   figure(`${name}_rate`, sent / took, 'packets/s')
   figure(`${name}_recorded`, recorded, 'packets')
-  figure(`${name}_lost`, came - recorded, 'packets')
+  figure(`${name}_lost`, came - recorded - filtered, 'packets')
   figure(`${name}_cpu`, user! + system!, 's')
   figure(`${name}_resident`, (kibibytes! * 1024) / 1e6, 'MB')
   if (behind !== null) {
@@ -188,7 +198,7 @@ async function run(contender: Contender, load: Load, capture: string, folder: st
   for (const line of lines) note(`${name}: ${line}`)
   check(name, 'sent = came to the interface', sent, came)
   if (seen !== null) check(name, 'came to the interface = seen', came, seen)
-  if (dropped !== null) check(name, 'came to the interface = recorded + dropped, by cause', came, recorded + dropped)
+  if (dropped !== null) check(name, 'came = recorded + dropped + filtered', came, recorded + dropped + filtered)
   rmSync(folder, { recursive: true })
 }
 
@@ -222,22 +232,25 @@ function inside(host: string, command: string[]): string[] {
   return ['ip', 'netns', 'exec', host, ...command]
 }
 
-function tap(host: string, folder: string, ...scripts: string[]): string[] {
+function tap(host: string, folder: string, ...more: string[]): string[] {
   const where = ['-i', WIRE, '--namespace', `/run/netns/${host}`, '--ring', `${folder}/ring`, '--ring-size', RING]
-  return [HOOKLINE, 'tap', ...scripts, '-q', ...where]
+  return [HOOKLINE, 'tap', ...more, '-q', ...where]
 }
 
 /** `captured: 46 seen = 40 recorded + 4 dropped by the kernel + 2 filtered out` */
 function tapTold(stderr: string, folder: string): Told {
   const line = /^captured: ([\d ]+) seen = ([\d ]+) recorded(.*)$/m.exec(stderr)
   if (line === null) throw new Error(stderr)
-  const causes = [...line[3]!.matchAll(/\+ ([\d ]+)/g)].map(([, count]) => number(count!))
+  const causes = [...line[3]!.matchAll(/\+ ([\d ]+) ([^+]+)/g)]
+  const sum = (some: typeof causes) => some.reduce((all, [, count]) => all + number(count!), 0)
+  const filtered = causes.filter(([, , cause]) => cause!.startsWith('filtered'))
   const read = /^reader: .* ([\d ]+) missed; at most ([\d ]+) packets?, ([\d.]+) s behind$/m.exec(stderr)
   const segments = readdirSync(`${folder}/ring`).filter(name => /^\d.*\.pcapng$/.test(name))
   return {
     recorded: packetsIn(segments.map(name => `${folder}/ring/${name}`)),
     seen: number(line[1]!),
-    dropped: causes.reduce((sum, count) => sum + count, 0),
+    dropped: sum(causes) - sum(filtered),
+    filtered: sum(filtered),
     behind: read === null ? null : { missed: number(read[1]!), packets: number(read[2]!), seconds: Number(read[3]) },
     lines: stderr.split('\n').filter(text => /^(captured|ring|reader|script|HTTP|the kernel|\[)/.test(text)),
   }

@@ -112,8 +112,8 @@ export class Recorder {
     this.remark = remark
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.started = promise
-    this.gone = once(child, 'exit').then(([code, signal]) => {
-      this.end(signal ?? `exit code ${code}`)
+    this.gone = goneOf(child).then(how => {
+      this.end(how)
       reject(this.fault ?? new Fault('RECORDER_ENDED', 'the recording process was stopped before it began'))
     })
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
@@ -123,8 +123,6 @@ export class Recorder {
       if (message.type === 'started') resolve()
       this.take(message)
     })
-    // The channel of a process that has just died.
-    child.on('error', () => {})
     this.tell({ type: 'start', wanted, capture, directory, limits })
   }
 
@@ -220,4 +218,18 @@ export class Recorder {
   private tell(message: ToRecorder): void {
     if (this.child.connected) this.child.send(message, () => {})
   }
+}
+
+/** When it has ended and everything that it told is heard: how it ended. */
+async function goneOf(child: ChildProcess): Promise<string> {
+  const disconnected = once(child, 'disconnect')
+  const { promise, resolve } = Promise.withResolvers<string>()
+  child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
+  child.on('error', error => {
+    // Else it is the channel of a process that has just died.
+    if (child.pid === undefined) resolve(error.message)
+  })
+  const how = await promise
+  if (child.pid !== undefined) await disconnected
+  return how
 }

@@ -24,6 +24,8 @@ import { type Recording, readStream } from './recording.ts'
 /** A script may ask for every stream there is. Bytes, and files. */
 const MAX_BYTES = 1 << 30
 const MAX_FILES = 10_000
+/** So many new files are made before somebody looks whether there are too many. */
+const LOOK_EVERY = 50
 /** Written at once. Bytes. */
 const CHUNK = 1 << 20
 /** A stream that goes on is not read again for every item. ms. */
@@ -34,6 +36,7 @@ export class StreamFiles {
   private readonly recording: Recording
   private readonly kind: 'growing' | 'whole'
   private readonly made = new Map<string, number>()
+  private since = 0
   private queue: Promise<unknown> = Promise.resolve()
 
   constructor(directory: string, recording: Recording, kind: 'growing' | 'whole') {
@@ -68,7 +71,7 @@ export class StreamFiles {
       rmSync(draft, { force: true })
     }
     this.made.set(stream, performance.now())
-    this.makeRoom()
+    if (this.since++ % LOOK_EVERY === 0) this.makeRoom()
     return path
   }
 
@@ -95,6 +98,11 @@ export class StreamFiles {
     for (const [i, { path, stat }] of files.entries()) {
       bytes += stat.size
       if (i > 0 && (i >= MAX_FILES || bytes > MAX_BYTES)) rmSync(path, { force: true })
+    }
+    // Of those that are there no more nobody need know how old they are.
+    for (const [stream] of this.made) {
+      if (this.made.size <= MAX_FILES) break
+      this.made.delete(stream)
     }
   }
 }
