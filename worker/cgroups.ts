@@ -22,7 +22,8 @@ export function isWholeHierarchy(mount: string): boolean {
 
 export class Cgroups {
   readonly mount: string
-  private readonly root: number
+  /** Its descriptor. */
+  readonly root: number
   private readonly native = loadNative<Native>()
   /** Paths by number where the kernel does not tell them to us. */
   private walked: Map<bigint, string> | null = null
@@ -32,11 +33,10 @@ export class Cgroups {
     this.root = openSync(mount, constants.O_RDONLY | constants.O_DIRECTORY)
   }
 
-  /** Beginning with `/`; null: it has gone. */
-  path(id: bigint): string | null {
-    const path = this.native.cgroupPath(this.root, id)
-    if (typeof path === 'string') return this.within(path)
-    return getSystemErrorName(path) === 'EPERM' ? this.walkTo(id) : null
+  /** Beginning with `/`; null: it has gone. `found` is what the kernel said of it earlier: a path or an error number. */
+  path(id: bigint, found = this.native.cgroupPath(this.root, id)): string | null {
+    if (typeof found === 'string') return this.within(found)
+    return getSystemErrorName(found) === 'EPERM' ? this.walkTo(id) : null
   }
 
   close(): void {

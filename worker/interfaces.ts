@@ -5,7 +5,7 @@
  *     family(1) 0(1) ARPHRD(2) index(4) flags(4) change(4)                               ifinfomsg
  *       length(2) type(2) value, padded to 4                                             rtattr, many
  */
-import { closeSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { Fault } from '../core/fault.ts'
 import { errorName, loadNative } from './native.ts'
 
@@ -19,6 +19,15 @@ export interface Interface {
 
 /** ARPHRD_ values of those that carry Ethernet frames, and begin with their header. */
 export const HARDWARE = { ethernet: 1, loopback: 772 } as const
+
+/** A descriptor of the network namespace at that path. */
+export function openNamespace(path: string): number {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    throw new Fault('NAMESPACE_MISSING', `the network namespace ${path} cannot be opened: ${(error as Error).message}`)
+  }
+}
 
 export class Interfaces {
   private readonly native = loadNative<Sockets>()

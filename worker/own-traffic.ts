@@ -6,7 +6,7 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Fault } from '../core/fault.ts'
 import { Assembler } from './bpf/assembler.ts'
-import type { Bpf, MapShape } from './bpf/bpf.ts'
+import { type Bpf, type MapShape, word } from './bpf/bpf.ts'
 import { type OWN_MAPS, reverseEnds } from './bpf/own-packets.ts'
 import { ADDRESS_BYTES, ENDS_BYTES, loadEnds, PORTS, PROTOCOL } from './bpf/selection.ts'
 
@@ -230,10 +230,4 @@ function reversed(ends: Uint8Array): Uint8Array {
   back.set(ends.subarray(PORTS, PORTS + 2), PORTS + 2)
   back.set(ends.subarray(PORTS + 2, PROTOCOL), PORTS)
   return back
-}
-
-function word(value: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(4))
-  view.setUint32(0, value, true)
-  return new Uint8Array(view.buffer)
 }

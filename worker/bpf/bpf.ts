@@ -176,6 +176,13 @@ export function ifOlderThan(major: number, minor: number, release = kernelReleas
     : ''
 }
 
+/** A key or a value of 32 bits. */
+export function word(value: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(4))
+  view.setUint32(0, value, true)
+  return new Uint8Array(view.buffer)
+}
+
 /** Values of maps per processor are as many as the kernel might have processors: `0-127`. */
 export function possibleProcessors(): number {
   const text = readFileSync('/sys/devices/system/cpu/possible', 'utf8')

@@ -89,11 +89,19 @@ describe('the programs at cgroups', () => {
   it('wake a reader that sleeps, once, when as much is there as it said', () => {
     const program = new Program({})
     program.run(datagram({}), 1n)
+    program.machine.wakeups = 0
+    program.run(datagram({}), 1n)
     assert.equal(program.machine.wakeups, 0)
     program.set(STATE.wakeAt, program.machine.ringUsed + 100)
     for (let i = 0; i < 5; i++) program.run(datagram({}), 1n)
     assert.equal(program.machine.wakeups, 1)
     assert.equal(program.state(STATE.wakeAt), 0)
+  })
+
+  it('wake the reader for each new cgroup, whose name may be gone soon', () => {
+    const program = new Program({})
+    for (const cgroup of [1n, 2n, 1n, 2n]) program.run(datagram({}), cgroup)
+    assert.equal(program.machine.wakeups, 2)
   })
 
   it('count packets of cgroups that find no room for counters as of no known one', () => {

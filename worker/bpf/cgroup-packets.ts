@@ -102,6 +102,8 @@ function findCounters(to: Assembler): void {
   for (let at = value; at < TOP; at += 8) to.store('u64', 'r10', at, 0)
   to.map('r1', 'counters').alu('r2', '=', 'r10').alu('r2', '+=', KEY).alu('r3', '=', 'r10').alu('r3', '+=', value)
   to.alu('r4', '=', ONLY_NEW).call('map_update_elem')
+  // The reader asks for its name at once: a container may be gone soon.
+  to.mapValue('r1', 'state', STATE.wakeAt).store('u32', 'r1', 0, 1)
   // Another processor may have been faster.
   lookUp(to)
   to.jumpIf('r0', '!=', 0, 'found').store('u64', 'r10', KEY, 0)

@@ -10,7 +10,7 @@
 import { parseAddress } from '../../core/address.ts'
 import { Fault } from '../../core/fault.ts'
 import type { Assembler } from './assembler.ts'
-import { type Bpf, MAP_FLAGS, type MapShape } from './bpf.ts'
+import { type Bpf, MAP_FLAGS, type MapShape, word } from './bpf.ts'
 import { CLASSIC_STACK_BYTES, type ClassicInstruction, classicFilter } from './classic.ts'
 import { type Context, copyPacket, LOAD_STACK_BYTES, loadPacket } from './context.ts'
 
@@ -244,10 +244,6 @@ function keyOf(address: string): Uint8Array {
   const view = new DataView(key.buffer)
   for (const [index, value] of words.entries()) view.setInt32(4 * index, value)
   return key
-}
-
-function word(value: number): Uint8Array {
-  return Uint8Array.of(value, 0, 0, 0)
 }
 
 const FIRST = word(0)

@@ -12,8 +12,7 @@
 /* Of <linux/exportfs.h>, which is not for programs: a file handle of cgroupfs is nothing but the id. */
 #define FILEID_KERNFS 0xfe
 
-/* 0 or -errno. */
-static int path_of(int mount, uint64_t id, char *path, size_t size) {
+int cgroup_path(int mount, uint64_t id, char *path, size_t size) {
   uint8_t room[sizeof(struct file_handle) + sizeof id] __attribute__((aligned(8)));
   struct file_handle *handle = (struct file_handle *)room;
   handle->handle_bytes = sizeof id;
@@ -32,7 +31,7 @@ static int path_of(int mount, uint64_t id, char *path, size_t size) {
 }
 
 /* cgroupPath(mount: descriptor of the root of cgroupfs, id: bigint) -> path or -errno; -ESTALE: it has gone. */
-static napi_value cgroup_path(napi_env env, napi_callback_info info) {
+static napi_value tell_path(napi_env env, napi_callback_info info) {
   size_t given = 2;
   napi_value arguments[2], text;
   int32_t mount;
@@ -43,12 +42,12 @@ static napi_value cgroup_path(napi_env env, napi_callback_info info) {
   if (given != 2 || napi_get_value_int32(env, arguments[0], &mount) != napi_ok ||
       napi_get_value_bigint_uint64(env, arguments[1], &id, &lossless) != napi_ok)
     return wrong_arguments(env, "cgroupPath(mount, id)");
-  int failed = path_of(mount, id, path, sizeof path);
+  int failed = cgroup_path(mount, id, path, sizeof path);
   if (failed != 0) return number_value(env, failed);
   return napi_create_string_utf8(env, path, NAPI_AUTO_LENGTH, &text) == napi_ok ? text : NULL;
 }
 
 napi_status cgroup_exports(napi_env env, napi_value exports) {
-  static const struct exported all[] = {{"cgroupPath", cgroup_path}};
+  static const struct exported all[] = {{"cgroupPath", tell_path}};
   return export_all(env, exports, all, sizeof all / sizeof *all);
 }

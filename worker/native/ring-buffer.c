@@ -10,6 +10,7 @@
 #include "ring-buffer.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <pthread.h>
@@ -24,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "chunk.h"
 #include "exports.h"
 #include "twice.h"
@@ -64,6 +66,9 @@ struct state {
 /* What JavaScript calls an interface. */
 struct cgroup {
   uint64_t id, passed, duplicates;
+  /* As it was when its first packet came: it may be gone soon. NULL: `why`, an error number below 0. */
+  char *path;
+  int why;
 };
 
 struct ring_buffer {
@@ -78,7 +83,7 @@ struct ring_buffer {
   /* What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC. */
   uint64_t offset;
   struct twice *twice;
-  int niceness;
+  int niceness, mount;
   bool joined;
   /* JavaScript wants nothing any more. */
   atomic_bool abandoned;
@@ -138,13 +143,16 @@ static uint32_t number_of(struct ring_buffer *reader, uint64_t id) {
   uint32_t slot = slot_of(reader, id);
   if (reader->slots[slot] != 0) return reader->slots[slot] - 1;
   if (reader->count == MAX_CGROUPS) return 0;
+  char path[PATH_MAX];
+  struct cgroup met = {.id = id, .why = cgroup_path(reader->mount, id, path, sizeof path)};
+  if (met.why == 0) met.path = strdup(path);
   pthread_mutex_lock(&reader->lock);
   uint32_t number = 0;
   if (reader->count < reader->room || grow(reader)) {
     number = reader->count++;
-    reader->cgroups[number] = (struct cgroup){.id = id};
+    reader->cgroups[number] = met;
     reader->slots[slot_of(reader, id)] = number + 1;
-  }
+  } else free(met.path);
   pthread_mutex_unlock(&reader->lock);
   return number;
 }
@@ -263,6 +271,7 @@ static void close_all(struct ring_buffer *reader) {
 static void release(struct ring_buffer *reader) {
   close_all(reader);
   pthread_mutex_destroy(&reader->lock);
+  for (uint32_t i = 0; i < reader->count; i++) free(reader->cgroups[i].path);
   free(reader->cgroups);
   free(reader->slots);
   free(reader);
@@ -279,7 +288,7 @@ static bool watch(const struct ring_buffer *reader, int descriptor, uint32_t eve
 }
 
 struct settings {
-  int64_t ring, bytes, state, windowMs, niceness, tag;
+  int64_t ring, bytes, state, mount, windowMs, niceness, tag;
 };
 
 static bool prepare(struct ring_buffer *reader, const struct settings *settings) {
@@ -336,8 +345,8 @@ static void forget(napi_env env, void *data, void *hint) {
 }
 
 /*
- * openRingBuffer(queue, settings) -> reader or -errno. Settings: ring and state (descriptors of maps), bytes (of the ring),
- * windowMs (of packets seen twice, 0: each is wanted), niceness (of its thread), tag (for `receive`).
+ * openRingBuffer(queue, settings) -> reader or -errno. Settings: ring and state (descriptors of maps), mount (descriptor of
+ * the root of cgroupfs, which stays open), bytes (of the ring), windowMs (of packets seen twice, 0: each is wanted), niceness (of its thread), tag (for `receive`).
  */
 static napi_value open_ring_buffer(napi_env env, napi_callback_info info) {
   size_t given = 2;
@@ -348,6 +357,7 @@ static napi_value open_ring_buffer(napi_env env, napi_callback_info info) {
   if (queue == NULL || !number_member(env, arguments[1], "ring", &settings.ring) ||
       !number_member(env, arguments[1], "bytes", &settings.bytes) ||
       !number_member(env, arguments[1], "state", &settings.state) ||
+      !number_member(env, arguments[1], "mount", &settings.mount) ||
       !number_member(env, arguments[1], "windowMs", &settings.windowMs) ||
       !number_member(env, arguments[1], "niceness", &settings.niceness) ||
       !number_member(env, arguments[1], "tag", &settings.tag))
@@ -357,6 +367,7 @@ static napi_value open_ring_buffer(napi_env env, napi_callback_info info) {
   reader->bytes = (size_t)settings.bytes;
   reader->page = (size_t)sysconf(_SC_PAGESIZE);
   reader->niceness = (int)settings.niceness;
+  reader->mount = (int)settings.mount;
   reader->tag = (uint32_t)settings.tag;
   pthread_mutex_init(&reader->lock, NULL);
   if (!prepare(reader, &settings)) {
@@ -425,10 +436,29 @@ static napi_value ring_buffer_cgroups(napi_env env, napi_callback_info info) {
   return number_value(env, count);
 }
 
+/* ringBufferPath(reader, number) -> path of that cgroup or -errno, as `cgroupPath` would have said then */
+static napi_value ring_buffer_path(napi_env env, napi_callback_info info) {
+  size_t given = 2;
+  napi_value arguments[2], text = NULL;
+  uint32_t number;
+  napi_get_cb_info(env, info, &given, arguments, NULL, NULL);
+  struct ring_buffer *reader = given == 2 ? reader_of(env, arguments[0]) : NULL;
+  if (reader == NULL || napi_get_value_uint32(env, arguments[1], &number) != napi_ok)
+    return wrong_arguments(env, "ringBufferPath(reader, number)");
+  pthread_mutex_lock(&reader->lock);
+  int why = -ESTALE;
+  if (number < reader->count && reader->cgroups[number].path == NULL) why = reader->cgroups[number].why;
+  else if (number < reader->count)
+    napi_create_string_utf8(env, reader->cgroups[number].path, NAPI_AUTO_LENGTH, &text);
+  pthread_mutex_unlock(&reader->lock);
+  return text != NULL ? text : number_value(env, why);
+}
+
 napi_status ring_buffer_exports(napi_env env, napi_value exports) {
   static const struct exported all[] = {{"openRingBuffer", open_ring_buffer},
                                         {"stopRingBuffer", stop_ring_buffer},
                                         {"closeRingBuffer", close_ring_buffer},
-                                        {"ringBufferCgroups", ring_buffer_cgroups}};
+                                        {"ringBufferCgroups", ring_buffer_cgroups},
+                                        {"ringBufferPath", ring_buffer_path}};
   return export_all(env, exports, all, sizeof all / sizeof *all);
 }

@@ -3,9 +3,9 @@
  * One socket for all interfaces, or one for each that is named; each may be several that share its packets by flow. What is
  * wanted is decided in the kernel by the program of worker/bpf/packet-filter.ts, which counts what it leaves out.
  */
-import { closeSync, openSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall, possibleProcessors } from '../bpf/bpf.ts'
+import { Bpf, type BpfCall, possibleProcessors, word } from '../bpf/bpf.ts'
 import { readClassic } from '../bpf/classic.ts'
 import {
   FATES,
@@ -18,7 +18,7 @@ import {
 } from '../bpf/packet-filter.ts'
 import { Targets } from '../bpf/selection.ts'
 import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
-import { HARDWARE, type Interface, Interfaces } from '../interfaces.ts'
+import { HARDWARE, type Interface, Interfaces, openNamespace } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
@@ -547,20 +547,6 @@ function createMaps(bpf: Bpf): Maps {
 
 function closeMaps(maps: Partial<Maps>): void {
   for (const descriptor of Object.values(maps)) closeSync(descriptor)
-}
-
-function openNamespace(path: string): number {
-  try {
-    return openSync(path, 'r')
-  } catch (error) {
-    throw new Fault('NAMESPACE_MISSING', `the network namespace ${path} cannot be opened: ${(error as Error).message}`)
-  }
-}
-
-function word(value: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(4))
-  view.setUint32(0, value, true)
-  return new Uint8Array(view.buffer)
 }
 
 function must<Given extends object>(result: Given | number, what: string): Given {

@@ -3,17 +3,17 @@
  * packet to our socket, before the kernel has looked at it, and takes it away from everybody else on this machine. Only what
  * comes in is seen. One socket with a thread for each queue of an interface.
  */
-import { closeSync, openSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { getSystemErrorName } from 'node:util'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall, ifOlderThan, possibleProcessors } from '../bpf/bpf.ts'
+import { Bpf, type BpfCall, ifOlderThan, possibleProcessors, word } from '../bpf/bpf.ts'
 import { type ClassicInstruction, readClassic } from '../bpf/classic.ts'
 import { Targets } from '../bpf/selection.ts'
 import { FATES, type Fate, XDP_COUNTERS, XDP_SHARED_MAPS, xdpPackets } from '../bpf/xdp-packets.ts'
 import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
-import { HARDWARE, type Interface, Interfaces } from '../interfaces.ts'
+import { HARDWARE, type Interface, Interfaces, openNamespace } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
 
@@ -407,14 +407,6 @@ function compile(native: Native, expression: string): ClassicInstruction[] | nul
   return readClassic(program)
 }
 
-function openNamespace(path: string): number {
-  try {
-    return openSync(path, 'r')
-  } catch (error) {
-    throw new Fault('NAMESPACE_MISSING', `the network namespace ${path} cannot be opened: ${(error as Error).message}`)
-  }
-}
-
 function isBusy(handle: Handle | number): boolean {
   return typeof handle === 'number' && getSystemErrorName(handle) === 'EBUSY'
 }
@@ -429,12 +421,6 @@ function whyNoSocket(code: number): string {
 
 function framesOf(bytes: number): number {
   return 2 ** Math.floor(Math.log2(Math.max(LEAST_FRAMES, Math.min(MOST_FRAMES, bytes / FRAME_BYTES))))
-}
-
-function word(value: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(4))
-  view.setUint32(0, value, true)
-  return new Uint8Array(view.buffer)
 }
 
 function mustNumber(result: number, name: string): void {

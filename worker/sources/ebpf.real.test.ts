@@ -196,6 +196,32 @@ describe('capture by eBPF at cgroups', function () {
     assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 20_000, passed: 20_000 })
   })
 
+  it('keeps what it has counted of cgroups that have gone', async () => {
+    const sink = await watch({ filter: 'udp src port 7777 or udp dst port 9999' })
+    for (const [id, port] of [
+      ['e'.repeat(64), 9999],
+      ['f'.repeat(64), 9998],
+    ] as const) {
+      const path = cgroup.container(id)
+      const sender = cgroup.run(
+        path,
+        `const s = require('dgram').createSocket('udp4'); s.send('x', ${port}, '127.0.0.1', () => s.close())`,
+      )
+      await sender.end
+      cgroup.remove(path)
+    }
+    const { capture } = sink as unknown as { capture: { sweep(): void; programs: { counts(): Map<bigint, unknown> } } }
+    for (let i = 0; i < 50 && capture.programs.counts().size > 1; i++) {
+      capture.sweep()
+      sink.capture.count()
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+    assert.deepEqual([...capture.programs.counts().keys()], [0n])
+    await sink.stop()
+    assert.deepEqual(sink.counters('e'.repeat(64)), { ...EMPTY, seen: 1, passed: 1 })
+    assert.deepEqual(sink.counters('cgroups'), { ...EMPTY, seen: 1, filtered: 1 })
+  })
+
   it('keeps whole flows of a sample', async () => {
     const sink = await watch({ samplePercent: 50 })
     const ports = Array.from({ length: 200 }, (_, i) => 20_000 + i)

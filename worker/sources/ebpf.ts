@@ -117,8 +117,11 @@ class CgroupCapture implements Capture {
   private readonly described: bigint[] = []
   /** What the interface of the others has told of cgroups that had no interface then. */
   private readonly told = new Map<bigint, Counts>()
-  /** What the kernel has counted of cgroups that have gone, and which it has forgotten. */
+  /** What the kernel had counted of cgroups with an interface, and of all others, when it was made to forget them. */
   private readonly settled = new Map<bigint, Counts>()
+  private settledOthers: Counts = NONE
+  /** Packets seen of cgroups that had gone at the last sweep. */
+  private quiet = new Map<bigint, number>()
   private timer: NodeJS.Timeout | null = null
   private looks = 0
   private ended = false
@@ -157,7 +160,6 @@ class CgroupCapture implements Capture {
   async stop(): Promise<void> {
     if (this.ended) return
     this.ended = true
-    if (this.timer !== null) clearInterval(this.timer)
     this.programs.detach()
     await new Promise<number>(resolve => {
       this.readerEnded = resolve
@@ -175,6 +177,7 @@ class CgroupCapture implements Capture {
       ring: this.programs.ring,
       bytes: this.programs.ringBytes,
       state: this.programs.maps.state,
+      mount: this.cgroups.root,
       windowMs: options.deduplicate ? TWICE_MS : 0,
       niceness: NICENESS,
       tag: 0,
@@ -196,7 +199,7 @@ class CgroupCapture implements Capture {
     this.readerEnded(b)
     if (this.ended) return
     this.ended = true
-    if (this.timer !== null) clearInterval(this.timer)
+    this.free()
     this.sink.fault(new Fault('CAPTURE_ENDED', `eBPF: the ring buffer was read no further: ${errorName(b)}`))
   }
 
@@ -205,7 +208,7 @@ class CgroupCapture implements Capture {
     const rows = this.rows(this.described.length)
     for (const { cgroup } of rows) {
       const id = this.described.push(cgroup) - 1
-      const path = cgroup === 0n ? null : this.cgroups.path(cgroup)
+      const path = cgroup === 0n ? null : this.cgroups.path(cgroup, this.native.ringBufferPath(this.reader!, id))
       this.sink.interface({ id, linkType: LINKTYPE_RAW, index: null, namespace: null, ...nameOf(cgroup, path) })
     }
   }
@@ -229,7 +232,7 @@ class CgroupCapture implements Capture {
     for (const [cgroup, before] of this.settled) counts.set(cgroup, sum(before, counts.get(cgroup) ?? NONE))
     const named = new Set(this.described)
     for (const [cgroup, now] of counts) if (!named.has(cgroup)) this.told.set(cgroup, now)
-    const others = [...this.told.values()].reduce(sum, counts.get(0n) ?? NONE)
+    const others = [...this.told.values(), this.settledOthers].reduce(sum, counts.get(0n) ?? NONE)
     const freezes = this.programs.freezes()
     for (const [id, row] of this.rows(0).entries()) {
       if (id >= this.described.length) break
@@ -249,8 +252,6 @@ class CgroupCapture implements Capture {
     }
   }
 
-  private quiet = new Map<bigint, number>()
-
   /** The kernel's counters have room for so many cgroups: those that have gone, and of which nothing comes any more, leave. */
   private sweep(): void {
     const quiet = new Map<bigint, number>()
@@ -259,12 +260,17 @@ class CgroupCapture implements Capture {
       quiet.set(cgroup, now.seen)
       if (this.quiet.get(cgroup) !== now.seen) continue
       this.programs.forget(cgroup)
-      this.settled.set(cgroup, sum(this.settled.get(cgroup) ?? NONE, now))
+      if (this.described.includes(cgroup)) this.settled.set(cgroup, sum(this.settled.get(cgroup) ?? NONE, now))
+      else {
+        this.settledOthers = sum(this.settledOthers, now)
+        this.told.delete(cgroup)
+      }
     }
     this.quiet = quiet
   }
 
   private free(): void {
+    if (this.timer !== null) clearInterval(this.timer)
     if (this.reader !== null) this.native.closeRingBuffer(this.reader)
     this.programs.close()
     this.own?.close()
@@ -435,4 +441,5 @@ interface Native {
   stopRingBuffer(reader: Handle): void
   closeRingBuffer(reader: Handle): void
   ringBufferCgroups(reader: Handle, first: number, rows: BigUint64Array): number
+  ringBufferPath(reader: Handle, number: number): string | number
 }

@@ -43,6 +43,12 @@ export class TestCgroup {
     return path
   }
 
+  /** Of a container whose processes have ended. */
+  remove(path: string): void {
+    this.within.splice(this.within.indexOf(path), 1)
+    rmdirSync(path)
+  }
+
   /** JavaScript in a process of that cgroup and of the namespace; `lines` is what it prints. */
   run(cgroup: string, code: string): { process: ChildProcess; lines: AsyncIterator<string>; end: Promise<unknown> } {
     const enter = 'echo $$ > "$0"/cgroup.procs; exec nsenter --net=/run/netns/"$1" "$2" -e "$3"'

@@ -29,6 +29,7 @@ export class Machine {
   /** What a ring buffer has room for, and what has been put into it. */
   ringBytes = 1 << 20
   readonly records: Uint8Array[] = []
+  reserved = 0
   wakeups = 0
   readonly maps: Readonly<Record<string, MachineMap>>
   private readonly numbers: Record<string, number> = {}
@@ -76,8 +77,9 @@ export class Machine {
     return new Run(this, this.names, program, skb, new Uint8Array(context.buffer)).result()
   }
 
+  /** Of the ring buffer; what is reserved counts, as the kernel has it. */
   get ringUsed(): number {
-    return this.records.reduce((sum, record) => sum + 8 + record.length, 0)
+    return this.reserved + this.records.reduce((sum, record) => sum + 8 + record.length, 0)
   }
 }
 
@@ -229,12 +231,15 @@ class Run {
           return skb.cgroup ?? 0n
         case 131:
           if (machine.ringUsed + 8 + Number(r2) > machine.ringBytes) return 0n
+          machine.reserved += 8 + Number(r2)
           return this.region(new Uint8Array(Number(r2)))
         case 132:
           machine.records.push(this.regions[Number(r1 >> 32n)]!)
+          machine.reserved = 0
           if (r2 === 2n) machine.wakeups++
           return 0n
         case 133:
+          machine.reserved = 0
           return 0n
         case 134:
           return BigInt(machine.ringUsed)
