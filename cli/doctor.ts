@@ -1,7 +1,7 @@
 /** `hookline doctor`: what works on this machine, and what each thing that does not needs. */
 import type { Command } from 'commander'
+import { DEFAULT_BUFFER_BYTES } from '../worker/capture.ts'
 import { diagnose, type Finding, isHealthy } from '../worker/diagnosis.ts'
-import { DEFAULT_BUFFER_BYTES } from '../worker/sources/af-packet.ts'
 import { EXIT } from './exit.ts'
 import { defaultSpool } from './outbox.ts'
 import { stateFolder } from './state.ts'

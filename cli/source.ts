@@ -2,7 +2,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Packet } from '../core/packet.ts'
-import type { CaptureOptions } from '../worker/capture.ts'
+import { type CaptureOptions, DEFAULT_BUFFER_BYTES } from '../worker/capture.ts'
 import { fileRecording, type Recording } from '../worker/recording.ts'
 import { openCapture } from '../worker/sources/file.ts'
 import { accountOfCounters, sumOfCounters } from './captured.ts'
@@ -83,9 +83,6 @@ export async function openInterface(names: string, filter: string): Promise<Sour
   }
 }
 
-/** Of the kernel: what comes while items are understood. */
-const BUFFER_BYTES = 128 << 20
-
 export function wireOptions(names: string, filter: string): CaptureOptions {
   return {
     interfaces: names === 'any' ? 'any' : names.split(','),
@@ -93,7 +90,7 @@ export function wireOptions(names: string, filter: string): CaptureOptions {
     filter,
     addresses: null,
     promiscuous: true,
-    bufferBytes: BUFFER_BYTES,
+    bufferBytes: DEFAULT_BUFFER_BYTES,
     fanout: 1,
     own: false,
     samplePercent: 100,

@@ -111,3 +111,6 @@ export interface Capture {
   /** Sees no more packets, hands over what was seen, counts a last time, frees everything. */
   stop(): Promise<void>
 }
+
+/** A disk that stalls for some seconds at 200 000 small packets a second costs none. */
+export const DEFAULT_BUFFER_BYTES = 128 << 20

@@ -29,9 +29,6 @@ export const afPacket: CaptureSource = {
   open: async (options, sink) => PacketCapture.open(options, sink),
 }
 
-/** For packets that came faster than they could be taken: at 200 000 small ones a second, some three seconds. */
-export const DEFAULT_BUFFER_BYTES = 128 << 20
-
 function obstacleOf({ namespace }: CaptureOptions): string | null {
   const missing = whyNoNative()
   if (missing !== null) return missing
