@@ -248,24 +248,24 @@ class Printer {
     else if (['different', 'missing'].includes(played.verdict.kind)) writeText(1, this.lines(played))
   }
 
-  private plain({ stream, exchange, verdict, item }: Played, round: number) {
+  private plain({ stream, recorded, verdict, replayed }: Played, round: number) {
     return {
       round,
       stream: stream.name,
-      item: exchange?.id ?? null,
+      item: recorded?.id ?? null,
       protocol: stream.protocol,
-      request: this.requestOf(exchange?.item ?? null),
+      request: this.requestOf(recorded),
       verdict: verdict.kind,
       why: 'why' in verdict ? verdict.why : null,
       differences: verdict.kind === 'different' ? verdict.differences : [],
-      elapsedTime: { recorded: exchange?.item.elapsedTime ?? null, replayed: item?.elapsedTime ?? null },
+      elapsedTime: { recorded: recorded?.elapsedTime ?? null, replayed: replayed?.elapsedTime ?? null },
     }
   }
 
-  private lines({ stream, exchange, verdict }: Played): string {
+  private lines({ stream, recorded: item, verdict }: Played): string {
     const { depth } = this.look
-    const request = exchange === null ? `what ${stream.protocol} answers` : this.requestOf(exchange.item)
-    const where = exchange?.id ?? stream.name
+    const request = item === null ? `what ${stream.protocol} answers` : this.requestOf(item)
+    const where = item?.id ?? stream.name
     const why = 'why' in verdict ? `: ${verdict.why}` : ''
     const lines = [
       `${paint(verdict.kind, VERDICTS[verdict.kind], depth)}  ${printable(request ?? '')}  ${paint(printable(where), 'dim', depth)}${why}`,
@@ -277,7 +277,7 @@ class Printer {
   }
 
   /** `GET /orders/7` */
-  private requestOf(item: Played['item']): string | null {
+  private requestOf(item: Played['recorded']): string | null {
     if (item === null) return null
     const summary = this.faces.get(item.protocol.macro)?.summarize(item.request, item.response, item.event)
     return summary === undefined ? item.protocol.macro : `${summary.method} ${summary.summary}`.trim()

@@ -184,8 +184,7 @@ describe('replay to real servers', function () {
       ...{ headers: [], ignore: [], strict: false },
     }
     const one = new Replay(plan, { ...defaults, ...settings }, protocols, played => {
-      if (played.verdict.kind !== 'equal')
-        bad.push({ ...named(played.exchange!.item.request!), verdict: played.verdict })
+      if (played.verdict.kind !== 'equal') bad.push({ ...named(played.recorded!.request!), verdict: played.verdict })
     })
     await one.run()
     return { bad, counts: one.counts }

@@ -83,6 +83,8 @@ export class Replay {
   /** The target has shown that it is there. */
   private reached = false
   private unreachable: StreamEnd['over'] = null
+  /** Flows that were answered then, and nobody answers. */
+  private silent = 0
 
   /** Throws a Fault when the settings do not fit what is to be said. */
   constructor(
@@ -160,15 +162,16 @@ export class Replay {
     const { counts } = this
     counts.streams++
     counts.cut += stream.cut
-    const { over, reopened, bytesSent, late } = await play(stream, playing)
+    const { over, isSilent, reopened, bytesSent, late } = await play(stream, playing)
     counts.reopened += reopened
     counts.bytesSent += bytesSent
     counts.late = Math.max(counts.late, late)
-    if (over === null) return
-    add(counts.broken, over)
+    if (over !== null) add(counts.broken, over)
     if (this.reached || this.isStopped) return
-    // Nobody is there: the other streams would only say so again.
-    this.unreachable = over
+    // Nobody is there: the other streams would only say so again. Datagrams may get lost.
+    if (isSilent) this.silent++
+    if (over === null && this.silent < MOST_SILENT) return
+    this.unreachable = over ?? 'no answer within the timeout'
     this.stop()
   }
 
@@ -180,7 +183,7 @@ export class Replay {
 
   private take(played: Played, round: number): void {
     const { counts } = this
-    const { verdict, exchange, item } = played
+    const { verdict, recorded, replayed } = played
     if (verdict.kind === 'equal') counts.equal++
     else if (verdict.kind === 'different') counts.different++
     else
@@ -189,8 +192,8 @@ export class Replay {
         verdict.why,
       )
     if (verdict.kind === 'not sent' && !this.reached) return
-    const before = exchange?.item.elapsedTime ?? null
-    const after = item?.elapsedTime ?? null
+    const before = recorded?.elapsedTime ?? null
+    const after = replayed?.elapsedTime ?? null
     if (before !== null && after !== null) {
       counts.recorded.add(before)
       counts.replayed.add(after)
@@ -199,6 +202,8 @@ export class Replay {
   }
 }
 
+/** Flows without any answer, at the beginning, after which nobody is thought to be there. */
+const MOST_SILENT = 3
 /** What a timer can count to. */
 const LONGEST_MS = 2 ** 31 - 1
 

@@ -3,7 +3,8 @@
  * A head ends with an empty line; lines end with CRLF, from some clients with LF alone (RFC 9112, 2.2).
  */
 import { Fault } from '../../core/fault.ts'
-import type { RecordedExchange, Send, Stream } from './plan.ts'
+import type { Send, Stream } from './plan.ts'
+import type { Exchange } from './tape.ts'
 
 export interface Header {
   name: string
@@ -50,7 +51,7 @@ interface Edit {
   head: Uint8Array
 }
 
-function editOf({ sends }: Stream, { start, end }: RecordedExchange, headers: readonly Header[]): Edit {
+function editOf({ sends }: Stream, { start, end }: Exchange, headers: readonly Header[]): Edit {
   const old = headAt(sends, start, end)
   return { start, end: start + old.length, head: Buffer.from(editedHead(old.toString('latin1'), headers), 'latin1') }
 }

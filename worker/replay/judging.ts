@@ -2,8 +2,8 @@
 import type { Item, Json } from '../../core/item.ts'
 import { COMPARISONS, compareBytes, compareDatagrams, type Difference } from './comparison.ts'
 import type { Over } from './line.ts'
-import type { RecordedExchange, Stream } from './plan.ts'
-import type { Exchange } from './tape.ts'
+import type { Stream } from './plan.ts'
+import { type Exchange, itemOf } from './tape.ts'
 
 export type Verdict =
   | { kind: 'equal' }
@@ -17,11 +17,11 @@ export type Silence = Over | 'no answer within the timeout'
 
 export interface Played {
   stream: Stream
-  /** null: the whole stream. */
-  exchange: RecordedExchange | null
+  /** The recorded request with its answer; null: the whole stream, where bytes are compared. */
+  recorded: Item | null
   verdict: Verdict
-  /** With the answer that came; null without one, and where bytes are compared. */
-  item: Item | null
+  /** The same, as it is answered now; null without an answer. */
+  replayed: Item | null
 }
 
 /** Bytes and datagrams beyond the recorded ones that are kept to be told of: a target may send without end. */
@@ -39,7 +39,7 @@ export class Judge {
   private readonly ignored: ReadonlySet<string>
   private readonly tell: (played: Played) => void
   /** By the place of the request; several where it has several answers (a zone transfer). */
-  private readonly open = new Map<number, RecordedExchange[]>()
+  private readonly open = new Map<number, Exchange[]>()
   /** What the target said, where bytes are compared. */
   private readonly answers: Uint8Array[] = []
   private kept = 0
@@ -53,7 +53,7 @@ export class Judge {
       const others = this.open.get(exchange.start)
       if (others === undefined) this.open.set(exchange.start, [exchange])
       else others.push(exchange)
-      if (exchange.item.response !== null) this.awaited++
+      if (exchange.answerEnd !== null) this.awaited++
     }
   }
 
@@ -78,13 +78,13 @@ export class Judge {
   /** What was read of the target's answers; `base` is the place of the client where its connection began. */
   take(exchange: Exchange, base: number): void {
     const { stream } = this
-    const item = exchange.item!
-    if (exchange.protocol !== stream.comparing || item.response === null) return
+    if (exchange.protocol !== stream.comparing || exchange.answerEnd === null) return
     const recorded = this.answer(exchange.start + base)
     if (recorded === null) return
-    if (stream.comparing === 'http') this.isEnding = endsConnection(item.response)
-    if (recorded.end === stream.tail?.client) this.tailStart = exchange.answerEnd ?? 0
-    this.tell({ stream, exchange: recorded, verdict: this.verdictOf(recorded, item), item })
+    const [before, after] = [itemOf(recorded), itemOf(exchange)]
+    if (stream.comparing === 'http') this.isEnding = endsConnection(after.response!)
+    if (recorded.end === stream.tail?.client) this.tailStart = exchange.answerEnd
+    this.tell({ stream, recorded: before, verdict: this.verdictOf(before, after), replayed: after })
   }
 
   /** Those that were sent up to this place will have no answer. */
@@ -92,9 +92,8 @@ export class Judge {
     for (const recorded of [...this.open.values()].flat()) {
       if (recorded.end > sentTo) continue
       this.answer(recorded.start)
-      const isRecorded = recorded.item.response !== null
-      const verdict: Verdict = isRecorded ? { kind: 'missing', why } : UNANSWERED
-      this.tell({ stream: this.stream, exchange: recorded, verdict, item: null })
+      const verdict: Verdict = recorded.answerEnd === null ? UNANSWERED : { kind: 'missing', why }
+      this.tell({ stream: this.stream, recorded: itemOf(recorded), verdict, replayed: null })
     }
   }
 
@@ -102,29 +101,28 @@ export class Judge {
   settle(isAllSent: boolean, why: Silence): void {
     const { stream } = this
     for (const exchange of [...this.open.values()].flat())
-      this.tell({ stream, exchange, verdict: { kind: 'not sent', why }, item: null })
+      this.tell({ stream, recorded: itemOf(exchange), verdict: { kind: 'not sent', why }, replayed: null })
     this.open.clear()
     if (stream.comparing !== 'bytes' && stream.tail === null) return
     const verdict = isAllSent && this.tailStart !== null ? this.verdictOfBytes(why) : { kind: 'not sent' as const, why }
-    this.tell({ stream, exchange: null, verdict, item: null })
+    this.tell({ stream, recorded: null, verdict, replayed: null })
   }
 
-  private answer(start: number): RecordedExchange | null {
+  private answer(start: number): Exchange | null {
     const [first, ...others] = this.open.get(start) ?? []
     if (others.length > 0) this.open.set(start, others)
     else this.open.delete(start)
     if (first === undefined) return null
-    if (first.item.response !== null) this.awaited--
+    if (first.answerEnd !== null) this.awaited--
     return first
   }
 
-  private verdictOf(recorded: RecordedExchange, { response, error }: Item): Verdict {
+  private verdictOf(before: Item, after: Item): Verdict {
     const { comparing } = this.stream
-    const { request, response: before, error: errorBefore } = recorded.item
-    if (before === null) return UNANSWERED
-    if (errorBefore !== null || comparing === 'bytes') return IN_PART
-    const differences = COMPARISONS[comparing].compare(request ?? {}, before, response!, this.ignored)
-    if (error !== null) differences.unshift({ what: 'end', recorded: null, replayed: error.msg })
+    if (before.response === null) return UNANSWERED
+    if (before.error !== null || comparing === 'bytes') return IN_PART
+    const differences = COMPARISONS[comparing].compare(before.request!, before.response, after.response!, this.ignored)
+    if (after.error !== null) differences.unshift({ what: 'end', recorded: null, replayed: after.error.msg })
     return differences.length === 0 ? { kind: 'equal' } : { kind: 'different', differences }
   }
 

@@ -2,11 +2,10 @@
 import { formatAddress } from '../../core/address.ts'
 import type { Connection } from '../../core/connections.ts'
 import { Fault } from '../../core/fault.ts'
-import type { Item } from '../../core/item.ts'
 import { Pipeline } from '../../core/pipeline.ts'
 import type { Protocols } from '../../core/registry.ts'
 import { type Feed, readItemId } from './feed.ts'
-import { type End, type Exchange, type Piece, type Tape, Tapes } from './tape.ts'
+import { type End, type Exchange, itemOf, type Piece, type Tape, Tapes } from './tape.ts'
 
 /** Which streams; what is null does not choose. */
 export interface Selection {
@@ -34,14 +33,12 @@ export type Refusal =
 export interface Send extends Piece {
   /** ms since the first packet of the capture. */
   at: number
+  /** ms from what was said before until the latest that was heard. */
+  took: number
   /** So many exchanges had been answered. */
   answered: number
   /** And a part of what followed had been received: an interim answer, or the beginning of the next one. */
   more: boolean
-}
-
-export interface RecordedExchange extends Exchange {
-  item: Item
 }
 
 /** How answers are compared: by what a dissector reads in them, or byte by byte. */
@@ -61,7 +58,7 @@ export interface Stream {
   ended: number
   sends: Send[]
   /** In order of their requests. Empty where bytes are compared. */
-  exchanges: RecordedExchange[]
+  exchanges: Exchange[]
   /** From here on another protocol was spoken (WebSocket): places in what the client and the server sent. */
   tail: { client: number; server: number } | null
   /** What the server sent, where bytes are compared; `start` counts as in `tail`. */
@@ -71,9 +68,15 @@ export interface Stream {
   /** Place of the first byte of the server that the capture lacks. */
   answersGap: number | null
   /** How the client ended it; null: the capture does not tell. */
-  close: { how: 'end' | 'reset'; at: number; heard: number; answered: number } | null
+  close: Close | null
+  /** ms from what was said last until the last answer. */
+  took: number
   /** Requests that are not sent, because bytes of the client are missing from there on. */
   cut: number
+}
+
+export interface Close extends Pick<Send, 'at' | 'heard' | 'took' | 'answered'> {
+  how: 'end' | 'reset'
 }
 
 export interface Plan {
@@ -177,6 +180,7 @@ function streamOf(tape: Tape, first: number): Stream | Refusal {
     answersLength: server.length,
     answersGap: server.gap,
     close: end < client.length ? null : closeOf(tape, exchanges, first),
+    took: between(client.lastAt, server.lastAt),
     cut: all.length - exchanges.length,
   }
 }
@@ -207,22 +211,28 @@ function comparingOf(tape: Tape): Comparing {
   return READ.find(one => one === protocolOf(tape)) ?? 'bytes'
 }
 
-function exchangesOf(tape: Tape, comparing: Comparing): RecordedExchange[] {
-  return tape.exchanges
-    .filter((one): one is RecordedExchange => one.protocol === comparing && one.item !== null)
-    .sort((a, b) => a.start - b.start)
+function exchangesOf(tape: Tape, comparing: Comparing): Exchange[] {
+  return tape.exchanges.filter(({ protocol }) => protocol === comparing).sort((a, b) => a.start - b.start)
 }
 
 /** What the client sent up to a place. */
 function sendsOf({ client, transport }: Tape, end: number, exchanges: readonly Exchange[], first: number): Send[] {
   const answers = new Answers(exchanges)
   const sends: Send[] = []
+  let before: number | null = null
   for (const piece of client.pieces) {
     if (piece.start >= end) break
     const bytes = transport === 'udp' ? piece.bytes : piece.bytes.subarray(0, end - piece.start)
-    sends.push({ ...piece, bytes, at: piece.at - first, ...answers.at(piece.start, piece.heard) })
+    const took = between(before, piece.heardAt)
+    sends.push({ ...piece, bytes, at: piece.at - first, took, ...answers.at(piece.start, piece.heard) })
+    before = piece.at
   }
   return sends
+}
+
+/** ms that an answer took; 0 where there was none. */
+function between(said: number | null, heard: number | null): number {
+  return said === null || heard === null ? 0 : Math.max(0, heard - said)
 }
 
 /** Of exchanges that were answered, where their requests and their answers end, each in order. */
@@ -259,12 +269,14 @@ function closeOf(tape: Tape, exchanges: readonly Exchange[], first: number): Str
   const answers = new Answers(exchanges)
   const { closed } = client
   if (closed !== null) {
-    const { at, heard } = closed
-    return { how: 'end', at: at - first, heard, answered: answers.at(client.length, heard).answered }
+    const { at, heard, heardAt } = closed
+    const took = between(client.lastAt, heardAt)
+    return { how: 'end', at: at - first, heard, took, answered: answers.at(client.length, heard).answered }
   }
   if (ending !== 'reset' || resetBy !== 'client') return null
   const { answered } = answers.at(client.length, server.length)
-  return { how: 'reset', at: ended - first, heard: server.length, answered }
+  const took = between(client.lastAt, server.lastAt)
+  return { how: 'reset', at: ended - first, heard: server.length, took, answered }
 }
 
 /** A request without what its connection said before and after. */
@@ -280,17 +292,19 @@ function requestAlone(tape: Tape, id: string): Stream | Refusal {
   const { start, end } = found
   const bytes = bytesBetween(tape.client.pieces, start, end, tape.transport)
   if (bytes === null) return 'bytes of the client are missing'
+  const took = itemOf(found).elapsedTime ?? 0
   return {
     ...described(tape, comparing),
     began: 0,
-    ended: found.item.elapsedTime ?? 0,
-    sends: [{ start, bytes, at: 0, heard: 0, answered: 0, more: false }],
+    ended: took,
+    sends: [{ start, bytes, at: 0, heard: 0, heardAt: null, took: 0, answered: 0, more: false }],
     exchanges: [found],
     tail: null,
     answers: [],
     answersLength: 0,
     answersGap: null,
     close: null,
+    took,
     cut: 0,
   }
 }

@@ -4,13 +4,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Interpretation, Interpreter } from './interpreter.ts'
-import { Judge, type Played } from './judging.ts'
-import { type Ear, type Line, type Over, openTcp, openUdp, type Target } from './line.ts'
+import { Judge, type Played, type Silence } from './judging.ts'
+import { type Ear, type Line, openTcp, openUdp, type Target } from './line.ts'
 import type { Send, Stream } from './plan.ts'
 
 export interface StreamEnd {
   /** Why it ended before everything was said; null: it did not. */
-  over: Over | null
+  over: Silence | null
+  /** Nobody is there, or answers, where somebody had. */
+  isSilent: boolean
   /** The target closed connections that were recorded as staying open, and another one was opened. */
   reopened: number
   bytesSent: number
@@ -37,6 +39,9 @@ const QUIET_MS = 500
 /** An interim answer (100 Continue) is waited for no longer, as other clients do. */
 const INTERIM_MS = 1000
 
+/** Datagrams get lost; so many answers in a row do not. */
+const MOST_SILENCES = 3
+const SILENCE: Silence = 'no answer within the timeout'
 /** A server closes what its client has closed, mostly at once. */
 const PARTING_MS = 500
 
@@ -67,7 +72,10 @@ class Player {
   /** So many answers, bytes or datagrams fewer than then have come, and nobody waits for them any more. */
   private shortfall = 0
   private receivedAtSend = 0
-  private readonly end: StreamEnd = { over: null, reopened: 0, bytesSent: 0, late: 0 }
+  /** Of a flow: how often in a row an answer did not come, and when that was. */
+  private silences = 0
+  private missedAt = 0
+  private readonly end: StreamEnd = { over: null, isSilent: false, reopened: 0, bytesSent: 0, late: 0 }
 
   constructor(stream: Stream, playing: Playing) {
     this.stream = stream
@@ -78,19 +86,15 @@ class Player {
   }
 
   async run(): Promise<StreamEnd> {
-    const { sends, began } = this.stream
     await this.connect()
-    let before = began
-    for (const send of sends) {
-      if (!(await this.say(send, send.at - before))) break
-      before = send.at
-    }
-    if (this.isAllSent && this.line.over === null) await this.conclude(before)
-    const { over } = this.line
+    for (const send of this.stream.sends) if (!(await this.say(send))) break
+    if (this.isAllSent && this.line.over === null) await this.conclude()
+    const over = this.line.over ?? (this.gaveUp ? SILENCE : null)
     if (!this.isAllSent || !this.isReached) this.end.over = over
+    this.end.isSilent = !this.isReached && this.stream.answersLength > 0
     await this.part()
     this.interpretation.finish()
-    const why = over ?? 'no answer within the timeout'
+    const why = over ?? SILENCE
     this.judge.abandon(this.sentTo, this.isNotUnderstood ? 'the answer is not of this protocol' : why)
     this.judge.settle(this.isAllSent, why)
     return this.end
@@ -125,11 +129,11 @@ class Player {
     this.isReached = true
   }
 
-  /** `gap`: recorded ms since what was said before. false: nothing more can be said. */
-  private async say(send: Send, gap: number): Promise<boolean> {
+  /** false: nothing more can be said. */
+  private async say(send: Send): Promise<boolean> {
     const { playing, end } = this
     await this.due(send.at)
-    await this.untilHeard(send, playing.timeout + gap)
+    await this.untilHeard(send, playing.timeout + send.took)
     if (this.gaveUp) return false
     if ((this.line.over !== null || this.judge.isEnding) && !(await this.reopen(send))) return false
     if (playing.rate !== null) end.late = Math.max(end.late, performance.now() - this.dueAt(send.at))
@@ -141,14 +145,13 @@ class Player {
     return true
   }
 
-  /** Everything was said. `before`: when the last of it was, then. */
-  private async conclude(before: number): Promise<void> {
+  /** Everything was said. */
+  private async conclude(): Promise<void> {
     const { stream, line, interpretation, playing } = this
-    const { close, ended } = stream
-    const patience = playing.timeout + Math.max(0, ended - before)
+    const { close } = stream
     if (close !== null) {
       await this.due(close.at)
-      await this.untilHeard({ ...close, start: this.sentTo, more: false }, patience)
+      await this.untilHeard({ ...close, start: this.sentTo, more: false }, playing.timeout + close.took)
       if (line.over !== null) return
       interpretation.ended('client')
       if (close.how === 'reset') {
@@ -157,6 +160,7 @@ class Player {
       }
       line.end()
     }
+    const patience = playing.timeout + stream.took
     if (this.isRead(this.sentTo)) await this.until(() => this.judge.awaited === 0, patience)
     else await this.untilBytes(stream.answersLength, patience)
   }
@@ -230,7 +234,7 @@ class Player {
     if (!(await this.until(() => missing() <= 0 || this.judge.isEnding, patience))) {
       if (this.line.over !== null) return
       // Of datagrams each is on its own; in a stream nothing comes behind what does not come.
-      if (this.stream.transport === 'udp') this.shortfall += missing()
+      if (this.stream.transport === 'udp') this.miss(missing())
       else this.gaveUp = true
       return
     }
@@ -249,12 +253,22 @@ class Player {
       const silence = performance.now() - line.receivedAt
       const isQuiet = line.received > this.receivedAtSend && silence >= QUIET_MS
       const isLate = performance.now() >= deadline
-      if (isQuiet || (isLate && stream.transport === 'udp')) this.shortfall += missing()
+      if (isQuiet) this.shortfall += missing()
       else if (isLate) {
-        this.gaveUp = true
+        if (stream.transport === 'udp') this.miss(missing())
+        else this.gaveUp = true
         return
       } else await line.change(Math.min(deadline - performance.now(), QUIET_MS))
     }
+  }
+
+  /** So many answers of a flow were lost, or nobody answers any more. */
+  private miss(count: number): void {
+    this.shortfall += count
+    const { receivedAt } = this.line
+    this.silences = receivedAt > this.missedAt ? 1 : this.silences + 1
+    this.missedAt = performance.now()
+    if (this.silences >= MOST_SILENCES) this.gaveUp = true
   }
 
   /** false: it did not come true, because the time or the line is over, or nobody understands the target. */

@@ -29,6 +29,8 @@ export interface Piece {
   at: number
   /** Place in what the other side said: so much of it had been received. */
   heard: number
+  /** When the latest of that was captured, ms since 1970; null: nothing had been. */
+  heardAt: number | null
 }
 
 /** A request, and the answer that belongs to it. */
@@ -42,8 +44,13 @@ export interface Exchange {
   end: number
   /** Place behind the answer in what the server sent; null: there is none, or it is not certain. */
   answerEnd: number | null
-  /** Set when the item was written, which may be a little later. */
-  item: Item | null
+  /** JSON of the item, which is written a little later; read when it is needed, for objects take many times the room. */
+  text: Uint8Array | null
+}
+
+export function itemOf({ id, text }: Exchange): Item {
+  if (text === null) throw new TypeError(`item ${id} was not written`)
+  return JSON.parse(utf8(text, 0, text.length))
 }
 
 /** One side of a connection. */
@@ -54,7 +61,9 @@ export class Track {
   /** Place of the first byte or datagram that the capture lacks. */
   gap: number | null = null
   /** It said that it sends no more: when, and how much it had received then. */
-  closed: { at: number; heard: number } | null = null
+  closed: { at: number; heard: number; heardAt: number | null } | null = null
+  /** When the latest of it was said. */
+  lastAt: number | null = null
   /** Sequence number behind `length`. */
   next = 0
   /** When each datagram was sent. */
@@ -70,6 +79,7 @@ export class Tape {
   readonly transport: 'tcp' | 'udp'
   readonly forth = new Track()
   readonly back = new Track()
+  /** Where bytes are kept. */
   readonly exchanges: Exchange[] = []
   readonly began: number
   /** Its beginning was not seen. */
@@ -166,8 +176,9 @@ export interface TapesSettings {
   exchanged(tape: Tape, exchange: Exchange): void
 }
 
-/** Beside the bytes of a piece. */
-const PIECE_BYTES = 128
+/** Beside the bytes of a piece, and beside the text of an exchange. */
+const PIECE_BYTES = 256
+const EXCHANGE_BYTES = 512
 
 export class Tapes implements Witness {
   private readonly settings: TapesSettings
@@ -238,6 +249,7 @@ export class Tapes implements Witness {
     track.closed = {
       at: milliseconds(c.lastSeconds, c.lastNanoseconds),
       heard: clamp(peer.length + unheard, peer.length),
+      heardAt: peer.lastAt,
     }
   }
 
@@ -257,9 +269,9 @@ export class Tapes implements Witness {
     const [start, end] = place(tape, request)
     if (start < 0) return
     const id = `${this.settings.worker}/${tape.name}-${c.items}`
-    const exchange: Exchange = { id, protocol, start, end, answerEnd: null, item: null }
+    const exchange: Exchange = { id, protocol, start, end, answerEnd: null, text: null }
     if (answer !== null) exchange.answerEnd = placeBehind(tape.server, tape.transport, answer.end ?? 0)
-    tape.exchanges.push(exchange)
+    if (this.settings.most > 0) tape.exchanges.push(exchange)
     this.awaited.set(id, { tape, exchange })
   }
 
@@ -275,8 +287,8 @@ export class Tapes implements Witness {
       this.awaited.delete(id)
       const { tape, exchange } = found
       const end = starts[i + 1]!
-      if (this.settings.most > 0) this.count(end - start)
-      exchange.item = JSON.parse(utf8(bytes, start, end)) as Item
+      if (this.settings.most > 0) this.count(EXCHANGE_BYTES + end - start)
+      exchange.text = Buffer.from(bytes.subarray(start, end))
       this.settings.exchanged(tape, exchange)
     }
   }
@@ -302,12 +314,14 @@ export class Tapes implements Witness {
   ): void {
     const place = track.length
     track.length += length
+    track.lastAt = at
     if (tape.transport === 'udp') track.times.push(at)
     if (this.settings.most === 0) return
     this.spare(tape)
     if (track.dropped) return
     // Not slice, which copies nothing where the source's buffer is a Buffer.
-    track.pieces.push({ start: place, bytes: new Uint8Array(bytes.subarray(start, end)), at, heard })
+    const { lastAt: heardAt } = tape.peer(track)
+    track.pieces.push({ start: place, bytes: new Uint8Array(bytes.subarray(start, end)), at, heard, heardAt })
     this.count(PIECE_BYTES + end - start)
   }
 
