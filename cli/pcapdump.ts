@@ -146,7 +146,7 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
       const done = path === null ? await save(toStandardOutput) : await writeWholeFile(path, save)
       process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
       const remarks = [
-        ...(evidence === null ? await shortRings(window, span.from) : []),
+        ...(evidence === null ? await shortRings(window, span.from) : beginningOf(evidence)),
         ...lossesOf(done),
         ...unmarkedOf(marks),
       ]
@@ -163,6 +163,10 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
   } finally {
     interruption.release()
   }
+}
+
+function beginningOf({ whole, from }: Evidence): string[] {
+  return whole ? [] : [`its first packets have left the ring: these are those since ${written(from)}`]
 }
 
 function toStandardOutput(chunk: Uint8Array): void {

@@ -8,7 +8,7 @@ import { decode, Frame } from './frame.ts'
 import { emptyPacket, type Packet } from './packet.ts'
 import { Pipeline } from './pipeline.ts'
 import type { Protocols } from './registry.ts'
-import { formatStreamName, type StreamName } from './stream-name.ts'
+import { formatStreamName, type StreamName, streamHash } from './stream-name.ts'
 import type { Trace } from './trace.ts'
 
 export interface StreamTaker {
@@ -31,6 +31,7 @@ export class StreamPackets {
   private readonly name: StreamName
   private readonly text: string
   private readonly taker: StreamTaker
+  private readonly begin: 'first packet' | 'middle'
   private readonly pipeline: Pipeline
   private readonly frame = new Frame()
   /** null: it was not found yet. */
@@ -41,7 +42,12 @@ export class StreamPackets {
   private readonly fragments = new FragmentPieces<Piece>()
   private number = -1
 
-  constructor(name: StreamName, taker: StreamTaker) {
+  /**
+   * `middle`: its first packets are gone. Then it is what goes on between its ends when the packets begin; where a
+   * handshake comes first, that is another connection.
+   */
+  constructor(name: StreamName, taker: StreamTaker, begin: 'first packet' | 'middle' = 'first packet') {
+    this.begin = begin
     this.name = name
     this.text = formatStreamName(name)
     this.taker = taker
@@ -53,7 +59,7 @@ export class StreamPackets {
   packet(packet: Packet): void {
     this.number++
     if (this.done) return
-    if (!this.found) {
+    if (!this.found && this.begin === 'first packet') {
       const late = packet.seconds - this.name.seconds || (packet.nanoseconds - this.name.nanoseconds) / 1e9
       this.done = late > LATEST
       if (this.done || (late < 0 && decode(packet, this.frame) !== 'fragment')) return
@@ -86,11 +92,21 @@ export class StreamPackets {
   }
 
   private isMeant(c: Connection): boolean {
-    if (!this.found && c.nanoseconds === this.name.nanoseconds && c.stream === this.text) {
+    if (!this.found && (this.begin === 'first packet' ? this.isNamed(c) : this.isBetweenEnds(c))) {
       this.found = true
       this.connection = c
     }
     return c === this.connection
+  }
+
+  private isNamed(c: Connection): boolean {
+    return c.nanoseconds === this.name.nanoseconds && c.stream === this.text
+  }
+
+  private isBetweenEnds({ hash, transport, scope, midstream }: Connection): boolean {
+    if (transport !== this.name.transport || streamHash(hash, transport, scope) !== this.name.hash) return false
+    this.done = !midstream
+    return midstream
   }
 
   private hand(to: (packet: Packet, number: number) => void): void {

@@ -24,6 +24,8 @@ export interface Evidence {
   /** Of its packets, ns since 1970: from the first to behind the last. */
   from: bigint
   to: bigint
+  /** false: of the stream the first packets have left the ring. */
+  whole: boolean
   input: ExportInput
   /** The item's id, for the packet with its first byte; null: nothing to say of this packet. */
   comment(packet: Packet): string | null
@@ -84,6 +86,7 @@ function evidenceOf(ring: string, found: Found, id: string | null, held: RingWin
     ring,
     from: nanosecondsOf(found.begin),
     to: nanosecondsOf(found.end) + 1n,
+    whole: found.whole,
     input: {
       reader,
       wants({ seconds, nanoseconds }) {

@@ -8,7 +8,7 @@ import { Fault } from '../core/fault.ts'
 import { ItemSearch } from '../core/item-packets.ts'
 import type { Packet } from '../core/packet.ts'
 import type { Protocols } from '../core/registry.ts'
-import { parseStreamName, type StreamName } from '../core/stream-name.ts'
+import { endsHash, parseStreamName, type StreamName, streamHash } from '../core/stream-name.ts'
 import { FRAGMENTS_BEFORE, StreamPackets, type StreamTaker } from '../core/stream-packets.ts'
 import { between, type FlowFilter } from './flow.ts'
 import { openReader } from './reader.ts'
@@ -28,6 +28,10 @@ export interface Wanted {
   filter: FlowFilter | null
 }
 
+interface Place extends Wanted {
+  begin: 'first packet' | 'middle'
+}
+
 /** Ask `next` until it says null, then `load`, until that says false. */
 export interface Reading {
   load(): Promise<boolean>
@@ -43,14 +47,14 @@ export function ringRecording(directory: string): Recording {
   return { indexed: true, read: async wanted => openReader(directory, wanted) }
 }
 
-/** Every packet of the stream, in order, valid during the call; false: its beginning is not there. */
+/** Every packet of the stream that is there, in order, valid during the call; false: there are none. */
 export async function readStream(
   recording: Recording,
   stream: string,
   own: (packet: Packet) => void,
 ): Promise<boolean> {
   const name = nameOf(stream)
-  const wanted = await locate(recording, name)
+  const wanted = (await locate(recording, name)) ?? (await locateRest(recording, name))
   return wanted !== null && pick(recording, name, wanted, { own })
 }
 
@@ -63,23 +67,27 @@ export interface Found {
   /** When the first and the last of them were captured. */
   begin: Instant
   end: Instant
+  /** false: its first packets have left the ring. */
+  whole: boolean
 }
 
 /** null: it is not there. */
 export async function findStream(recording: Recording, stream: string): Promise<Found | null> {
   const name = nameOf(stream)
-  const wanted = await locate(recording, name)
+  const wanted = (await locate(recording, name)) ?? (await locateRest(recording, name))
   if (wanted === null) return null
   const numbers: number[] = []
-  const end = { seconds: 0, nanoseconds: 0 }
+  let begin: Instant | null = null
+  let end: Instant = name
   await pick(recording, name, wanted, {
     own({ seconds, nanoseconds }, number) {
       numbers.push(number)
-      end.seconds = seconds
-      end.nanoseconds = nanoseconds
+      end = { seconds, nanoseconds }
+      begin ??= end
     },
   })
-  return numbers.length === 0 ? null : { wanted, numbers: new Set(numbers), first: numbers[0]!, begin: name, end }
+  if (begin === null) return null
+  return { wanted, numbers: new Set(numbers), first: numbers[0]!, begin, end, whole: wanted.begin === 'first packet' }
 }
 
 /** The packets that carried this item; null: it is not there. `protocols` are those that it was found with. */
@@ -109,7 +117,14 @@ export async function findItem(
   const { found } = search
   if (found === null) return null
   const { packets, first, begin, end } = found
-  return { wanted, numbers: new Set(packets.map(number => numbers[number]!)), first: numbers[first]!, begin, end }
+  return {
+    wanted,
+    numbers: new Set(packets.map(number => numbers[number]!)),
+    first: numbers[first]!,
+    begin,
+    end,
+    whole: true,
+  }
 }
 
 export function nameOf(stream: string): StreamName {
@@ -120,23 +135,49 @@ export function nameOf(stream: string): StreamName {
 }
 
 /** Where the packets of a stream are; null: its first packet is not there. */
-async function locate(recording: Recording, name: StreamName): Promise<Wanted | null> {
+async function locate(recording: Recording, name: StreamName): Promise<Place | null> {
   const began = nanosecondsOf(name)
   const from = began - FRAGMENTS_BEFORE_NS
-  if (!recording.indexed) return { from, to: null, filter: null }
+  if (!recording.indexed) return { from, to: null, filter: null, begin: 'first packet' }
   // Who the ends are, the first packet says; where it came in fragments, those before it too.
-  for (const begin of [began, from]) {
+  for (const since of [began, from]) {
     const picker = new StreamPackets(name, { own() {} })
-    await readAll(recording, { from: begin, to: began + 1n, filter: null }, picker)
-    if (picker.connection !== null) return { from, to: null, filter: flowOf(picker.connection) }
+    await readAll(recording, { from: since, to: began + 1n, filter: null }, picker)
+    if (picker.connection !== null) return { from, to: null, filter: flowOf(picker.connection), begin: 'first packet' }
   }
   return null
 }
 
+/** What is left of a stream whose first packets have left the ring; null: nothing, or they would be there. */
+async function locateRest(recording: Recording, name: StreamName): Promise<Place | null> {
+  // A flow of datagrams has no handshake that tells it from the next one.
+  if (!recording.indexed || name.transport !== 'tcp') return null
+  const began = nanosecondsOf(name)
+  const reading = await recording.read({ from: 0n, to: began, filter: null })
+  try {
+    while (await reading.load()) if (reading.next() !== null) return null
+  } finally {
+    reading.close()
+  }
+  return { from: began, to: null, filter: hashedAs(name.hash), begin: 'middle' }
+}
+
+/** By the hash alone: whoever else has the same is told apart later, by a handshake or a tunnel that they have not. */
+function hashedAs(hash: number): FlowFilter {
+  return {
+    strangers: false,
+    wants({ words, lowerPort, upperPort, protocol, portsKnown }) {
+      return (
+        protocol === PROTOCOLS.tcp && portsKnown && streamHash(endsHash(words, lowerPort, upperPort), 'tcp', 0) === hash
+      )
+    },
+  }
+}
+
 export const FRAGMENTS_BEFORE_NS = BigInt(FRAGMENTS_BEFORE) * 1_000_000_000n
 
-async function pick(recording: Recording, name: StreamName, wanted: Wanted, taker: StreamTaker): Promise<boolean> {
-  const picker = new StreamPackets(name, taker)
+async function pick(recording: Recording, name: StreamName, wanted: Place, taker: StreamTaker): Promise<boolean> {
+  const picker = new StreamPackets(name, taker, wanted.begin)
   await readAll(recording, wanted, picker)
   return picker.found
 }

@@ -3,11 +3,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
 import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
+import { endsHash, formatStreamName, parseStreamName, streamHash } from '../core/stream-name.ts'
 import { readItems, readPackets } from '../core/testing/golden.ts'
-import { fileRecording, findItem, type Reading, type Recording, ringRecording } from './recording.ts'
+import { Dialogue } from '../core/testing/packets.ts'
+import { fileRecording, findItem, type Reading, type Recording, readStream, ringRecording } from './recording.ts'
 import { Ring } from './ring.ts'
 import { StreamFiles } from './stream-files.ts'
 
@@ -77,6 +80,26 @@ describe('streams as files', () => {
     )
   })
 
+  it('hold what is left of a connection whose first packets have left the ring', async () => {
+    const ofTcp = streams.filter(stream => parseStreamName(stream)!.transport === 'tcp')
+    const all = await Promise.all(ofTcp.slice(0, 20).map(stream => packetsOf(fileRecording(SHOP.pathname), stream)))
+    const longest = all.reduce((best, some, i) => (some.length > all[best]!.length ? i : best), 0)
+    const own = all[longest]!
+    assert.ok(own.length > 8)
+    const since = packets.findIndex(packet => bytesOf(packet) === bytesOf(own[5]!))
+    const rest = ringOf(packets.slice(since), join(folder, 'ring-of-the-rest'))
+    assert.deepEqual((await packetsOf(rest, ofTcp[longest]!)).map(bytesOf), own.slice(5).map(bytesOf))
+  })
+
+  it('hold nothing of the next connection between the same ends', async () => {
+    const first = new Dialogue(0).open().close().packets
+    const next = new Dialogue(5000, { clientSeq: 7_000_000, serverSeq: 8_000_000 }).open().close().packets
+    const named = ringOf([...first, ...next], join(folder, 'ring-of-both'))
+    const stream = formatStreamName({ ...first[0]!, transport: 'tcp', hash: hashOf(first[0]!) })
+    assert.equal((await packetsOf(named, stream)).length, first.length)
+    assert.deepEqual(await packetsOf(ringOf(next, join(folder, 'ring-of-the-next')), stream), [])
+  })
+
   it('lead from an item to the packets that carried it', async () => {
     const directory = join(folder, 'ring-of-items')
     const ring = ringOf(packets, directory)
@@ -95,6 +118,26 @@ describe('streams as files', () => {
     }
   })
 })
+
+async function packetsOf(recording: Recording, stream: string): Promise<Packet[]> {
+  const own: Packet[] = []
+  await readStream(recording, stream, packet =>
+    own.push({
+      ...packet,
+      bytes: packet.bytes.slice(packet.start, packet.end),
+      start: 0,
+      end: packet.end - packet.start,
+    }),
+  )
+  return own
+}
+
+function hashOf(packet: Packet): number {
+  const frame = new Frame()
+  decode(packet, frame)
+  const port = (at: number) => (frame.bytes[frame.start + at]! << 8) | frame.bytes[frame.start + at + 1]!
+  return streamHash(endsHash(frame.words, port(0), port(2)), 'tcp', frame.scope)
+}
 
 async function everything(reading: Reading): Promise<Packet[]> {
   const all: Packet[] = []
