@@ -121,7 +121,9 @@ export class Ring {
   private given = 0
   private readonly dropped: Record<DropCause, number> = { size: 0, age: 0, 'disk full': 0 }
   private readonly lost: Record<LossCause, number> = { 'disk full': 0, 'disk error': 0, 'not packets': 0 }
-  /** What the user was told of the disk, and the counts then. */
+  /** What kept the last write from ending. */
+  private failure: LossCause | null = null
+  /** What the user was told of the disk, and the losses then. */
   private trouble: { text: string; since: number } | null = null
 
   /** Takes up what an earlier recorder left there. `now` in ms since 1970. Throws a Fault when it is in use. */
@@ -219,8 +221,9 @@ export class Ring {
     const { open, index } = this
     const pins = readPins(this.directory, this.now)
     const { bytes, refused } = pinnedOf(this.sealed, pins, this.limits.pinnedBytes)
-    const earliest = [...this.sealed.map(segment => segment.earliest), index.span?.earliest ?? Infinity]
-    const oldest = Math.min(...earliest)
+    const span = open === null ? null : index.span
+    let oldest = span?.earliest ?? Number.POSITIVE_INFINITY
+    for (const { earliest } of this.sealed) oldest = Math.min(oldest, earliest)
     return {
       given: this.given,
       held: {
@@ -232,7 +235,7 @@ export class Ring {
       lost: { ...this.lost },
       unindexed: sum(this.sealed, segment => segment.unknown) + (open === null ? 0 : index.unknown),
       pinned: { bytes, limit: this.limits.pinnedBytes, refused, holders: pins.map(pin => pin.holder) },
-      oldest: oldest === Infinity ? null : oldest / 1e6,
+      oldest: oldest === Number.POSITIVE_INFINITY ? null : oldest / 1e6,
       taken: this.position,
     }
   }
@@ -253,9 +256,6 @@ export class Ring {
   }
 
   // ---- writing
-
-  /** What kept the last write from ending. */
-  private failure: LossCause | null = null
 
   /** Enters and writes whole packet blocks; returns how many bytes are in the segment, always whole blocks. */
   private append(blocks: Uint8Array): number {
