@@ -155,6 +155,48 @@ describe('conversation', () => {
     )
   })
 
+  it('waits for more bytes where a dissector wants to see them, by exception or not', () => {
+    const patient: Dissector<State> = {
+      ...LINES,
+      probe: (at, from, ctx) => (at.remaining < 3 ? 'more' : LINES.probe(at, from, ctx)),
+    }
+    const d = new Dialogue().open()
+    for (const byte of '?a\n') d.ask(byte)
+    d.tell('!b\n')
+    const [item] = dissect(d.packets, only(patient), 0).items
+    assert.deepEqual([item!.request, item!.response], [{ say: '?a' }, { say: '!b' }])
+  })
+
+  it('hands what is found out while recognising to the read that follows, and to no other', () => {
+    const learnt: unknown[] = []
+    const denying: Dissector<State> = {
+      ...LINES,
+      name: 'denying',
+      probe: (_at, _from, ctx) => {
+        ctx.learnt = 'denied'
+        return false
+      },
+    }
+    const telling: Dissector<State> = {
+      ...LINES,
+      probe: (at, from, ctx) => {
+        ctx.learnt = 'told'
+        return LINES.probe(at, from, ctx)
+      },
+      read: (at, ctx) => {
+        learnt.push(ctx.learnt)
+        return LINES.read(at, ctx)
+      },
+    }
+    const d = new Dialogue().open()
+    d.ask('?a\n')
+    d.tell('!b\n')
+    d.ask('?c\n')
+    dissect(d.packets, only(denying, telling), 0)
+    dissect(d.packets, only(telling, denying), 0)
+    assert.deepEqual(learnt, ['told', null, null, 'told', null, null])
+  })
+
   it('asks nobody again once a beginning is nobody’s, and counts its bytes', () => {
     const d = new Dialogue().open()
     d.ask('hello\n')

@@ -62,10 +62,10 @@ export interface Dissector<State = unknown> extends Face {
   patience?: number
   /**
    * Do these first bytes, sent by `from`, begin a message of this protocol? Throw Incomplete (read past the end) to be
-   * asked again with more. A wrong yes costs the whole connection: say yes to what cannot be anything else.
+   * asked again with more; `more` says the same, and costs no exception. A wrong yes costs the whole connection: say yes to what cannot be anything else.
    * `ctx.hinted` says that the port speaks for it.
    */
-  probe(at: Cursor, from: Side, ctx: Context<State>): boolean
+  probe(at: Cursor, from: Side, ctx: Context<State>): boolean | 'more'
   /**
    * State of one connection, both sides: modes that were negotiated. What belongs to one request travels as its `memo`.
    * Called again when bytes were lost: then, and where listening began late, both sides are in the middle of something.

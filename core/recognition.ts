@@ -93,9 +93,10 @@ export class Recognition {
     context.midstream = c.midstream
     context.learnt = null
     try {
-      if (d.probe(at, side, context)) return 'yes'
+      const answer = d.probe(at, side, context)
+      if (answer === true) return 'yes'
       context.learnt = null
-      return 'no'
+      return answer === false ? 'no' : 'more'
     } catch (thrown) {
       context.learnt = null
       if (thrown === Incomplete) return 'more'

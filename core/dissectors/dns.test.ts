@@ -5,6 +5,7 @@ import type { Context, Message, Side, Transport } from '../dissector.ts'
 import type { Json } from '../item.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden } from '../testing/golden.ts'
+import { probed } from '../testing/talk.ts'
 import type { Transfers } from './dns/transfers.ts'
 import { dissector } from './dns.ts'
 
@@ -276,10 +277,7 @@ describe('dns', () => {
     it('wants to see a whole message where the port says nothing', () => {
       const bytes = prefixed(query)
       for (let length = 0; length < bytes.length; length++)
-        assert.throws(
-          () => probe(bytes.subarray(0, length), 'client', 'tcp', 8053),
-          thrown => thrown === Incomplete,
-        )
+        assert.equal(probed(dissector, bytes.subarray(0, length), context('client', 'tcp', 8053)), 'more')
     })
 
     it('takes no random bytes for a message', () => {
@@ -426,7 +424,7 @@ function datagram(bytes: Uint8Array, from: Side, port = 53) {
   return read(bytes, context(from, 'udp', port))
 }
 
-function probe(bytes: Uint8Array, from: Side, transport: Transport, port: number): boolean {
+function probe(bytes: Uint8Array, from: Side, transport: Transport, port: number): boolean | 'more' {
   return dissector.probe(new Cursor(bytes, 0, bytes.length, transport === 'udp'), from, context(from, transport, port))
 }
 

@@ -111,11 +111,11 @@ interface Header {
   counts: readonly [questions: number, answers: number, authorities: number, additionals: number]
 }
 
-function probe(at: Cursor, from: Side, ctx: Context<Transfers>): boolean {
+function probe(at: Cursor, from: Side, ctx: Context<Transfers>): boolean | 'more' {
   const length = ctx.transport === 'tcp' ? at.u16() : at.remaining
   if (length < HEADER) return false
   const start = at.position
-  at.need(HEADER)
+  if (at.remaining < HEADER) return 'more'
   const head = readHeader(at)
   if (!isPlausible(head, length)) return false
   // Announcements and questions go the same way there, to everybody: the sender is the only known end.

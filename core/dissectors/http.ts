@@ -69,7 +69,7 @@ interface Pending {
 const MAX_METHOD = 24
 const VERSION = constant('HTTP/1.')
 
-function probe(at: Cursor, from: Side): boolean {
+function probe(at: Cursor, from: Side): boolean | 'more' {
   const { bytes, position, end } = at
   if (from === 'server') {
     for (let i = 0; i < VERSION.length; i++) if (at.peek(i) !== VERSION[i]) return false
@@ -82,6 +82,7 @@ function probe(at: Cursor, from: Side): boolean {
   let q = p
   while (q < end && isToken(bytes[q]!)) q++
   if (q - p > MAX_METHOD || (q < end && (q === p || bytes[q] !== 32))) return false
+  if (q === end) return 'more'
   at.position = p
   const line = at.lineEnd(MAX_HEAD)
   return versionBefore(bytes, q, bytes[line - 1] === 13 ? line - 1 : line) !== ''

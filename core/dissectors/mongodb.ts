@@ -523,10 +523,11 @@ function errorOf(kept: Kept, fields: Fields | null): ErrorFields {
 
 // ── recognising ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function probe(at: Cursor, from: Side): boolean {
-  // What is no length says so without an exception: most of what is asked about is another protocol.
-  const { position } = at
+function probe(at: Cursor, from: Side): boolean | 'more' {
+  // Without an exception: most of what is asked about is another protocol.
+  const { position, remaining } = at
   if (!isLength(at.u32le())) return false
+  if (remaining < HEADER_SIZE) return 'more'
   at.position = position
   const header = readHeader(at)
   const sender = OPCODES.get(header.opcode)?.sender ?? 'both'
