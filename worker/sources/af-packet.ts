@@ -5,22 +5,15 @@
  */
 import { closeSync } from 'node:fs'
 import { Fault } from '../../core/fault.ts'
-import { Bpf, type BpfCall, possibleProcessors, word } from '../bpf/bpf.ts'
+import { Bpf, type BpfCall, word } from '../bpf/bpf.ts'
 import { readClassic } from '../bpf/classic.ts'
-import {
-  FATES,
-  type Fate,
-  LINK,
-  type LinkFilter,
-  PACKET_FILTER_MAPS,
-  packetFilter,
-  SNAP_LENGTH,
-} from '../bpf/packet-filter.ts'
+import { LINK, type LinkFilter, PACKET_FILTER_MAPS, packetFilter, SNAP_LENGTH } from '../bpf/packet-filter.ts'
 import { Targets } from '../bpf/selection.ts'
-import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
+import type { Capture, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
 import { HARDWARE, type Interface, Interfaces, openNamespace } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
+import { type CountingFunctions, type CountingSocket, PacketCounters } from './packet-counters.ts'
 
 export const afPacket: CaptureSource = {
   name: 'af_packet',
@@ -100,18 +93,19 @@ class PacketCapture implements Capture {
   /** By tag. */
   private readonly sockets = new Map<number, PacketSocket>()
   private tags = 0
-  private readonly met: Met[] = []
+  private readonly counters: PacketCounters
+  /** Interfaces that have a number. */
+  private met = 0
   /** By index, as `watch` has seen them last. */
   private present = new Map<number, Interface>()
   private readonly filterFor: { ethernet: LinkFilter; network: LinkFilter }
-  private readonly values: Uint8Array
   private timer: NodeJS.Timeout | null = null
   private ticks = 0
   /** No more packets come: it was stopped, or a socket has failed. */
   private ended = false
   private stopped = false
   /** Interfaces that have gone, and of which packets may still be in the ring. */
-  private leaving: { met: Met; ticks: number }[] = []
+  private leaving: Leaving[] = []
   private readonly scratch = new Float64Array(5)
   private bufferBytes: number
 
@@ -144,7 +138,7 @@ class PacketCapture implements Capture {
       this.native.openCapture(this.queue, options.deduplicate ? TWICE_MS : 0),
       'reserve the memory of packets seen twice',
     )
-    this.values = new Uint8Array(8 * FATES.length * possibleProcessors())
+    this.counters = new PacketCounters(this.native, this.handle, this.bpf, this.maps)
   }
 
   retarget(addresses: readonly string[] | null): void {
@@ -153,8 +147,8 @@ class PacketCapture implements Capture {
 
   count(): void {
     if (this.ended) return
-    const tally = this.tally()
-    for (const [id, counters] of tally) this.sink.counters(id, counters)
+    this.describe()
+    for (const counted of this.counters.read(this.sockets.values())) this.sink.counters(...counted)
   }
 
   async stop(): Promise<void> {
@@ -162,7 +156,8 @@ class PacketCapture implements Capture {
     this.stopped = this.ended = true
     if (this.timer !== null) clearInterval(this.timer)
     await Promise.all([...this.sockets.values()].map(socket => this.stopSocket(socket)))
-    for (const [id, counters] of this.finalTally()) this.sink.counters(id, counters)
+    this.describe()
+    for (const counted of this.counters.readLast(this.sockets.values())) this.sink.counters(...counted)
     this.tellOfStrays()
     this.free()
   }
@@ -225,13 +220,14 @@ class PacketCapture implements Capture {
   /** Numbers are given here, and by the threads to interfaces whose packets came before the news of them. */
   private describe(): void {
     const count = this.native.countInterfaces(this.handle)
-    for (let id = this.met.length; id < count; id++) {
+    for (; this.met < count; this.met++) {
+      const id = this.met
       this.native.readInterface(this.handle, id, this.scratch)
       const [index = 0, , linkType = 0] = this.scratch
       // It may have come and gone between two looks. What `present` says is left to `watch`, which looks for news.
       const found = this.present.get(index) ?? this.watched.list().find(listed => listed.index === index)
       const name = found?.name ?? `if${index}`
-      this.met.push({ id, index, dropped: 0, freezes: 0, final: null })
+      this.counters.add(id, index)
       this.sink.interface({ id, name, linkType, index, namespace: this.options.namespace })
     }
   }
@@ -331,7 +327,8 @@ class PacketCapture implements Capture {
       const before = this.present
       const interfaces = this.list()
       for (const found of interfaces) if (!before.has(found.index)) this.come(found)
-      for (const gone of before.values()) if (!this.present.has(gone.index)) void this.go(gone)
+      for (const gone of before.values())
+        if (!this.present.has(gone.index)) this.go(gone).catch(error => this.sink.remark((error as Error).message))
     } catch (error) {
       if (!(error instanceof Fault)) throw error
       this.sink.remark(error.message)
@@ -350,32 +347,21 @@ class PacketCapture implements Capture {
     const own = [...this.sockets.values()].filter(socket => socket.index === index)
     await Promise.all(own.map(socket => this.stopSocket(socket)))
     if (this.ended) return
-    const met = this.met.find(known => known.index === index && known.final === null)
-    if (met !== undefined) this.leaving.push({ met, ticks: 0 })
+    this.leaving.push({ index, ticks: 0 })
     this.bpf.delete(this.maps.links, word(index))
     if (own.length === 0) return
     this.count()
     for (const socket of own) this.closeSocket(socket)
   }
 
-  /** What it has counted is kept; the kernel forgets it. */
-  private hasLeft(entry: { met: Met; ticks: number }): boolean {
-    if (++entry.ticks < MOST_LEAVING_TICKS && ![...this.sockets.values()].every(socket => this.isEmpty(socket)))
-      return false
-    const { met } = entry
+  /** What it has counted is told a last time. */
+  private hasLeft(entry: Leaving): boolean {
+    const isEmpty = [...this.sockets.values()].every(socket => this.counters.isEmpty(socket))
+    if (++entry.ticks < MOST_LEAVING_TICKS && !isEmpty) return false
     this.count()
-    const last = this.lastOf(met)
-    met.final = last
-    this.sink.counters(met.id, last)
-    this.bpf.delete(this.maps.counters, word(met.index))
+    const last = this.counters.remove(entry.index)
+    if (last !== null) this.sink.counters(...last)
     return true
-  }
-
-  /** Everything that the kernel has put into its ring was taken. */
-  private isEmpty({ handle }: PacketSocket): boolean {
-    this.native.readPacketSocket(handle, this.scratch)
-    const [packets = 0, drops = 0, , taken = 0] = this.scratch
-    return packets - drops <= taken
   }
 
   private closeSocket(socket: PacketSocket): void {
@@ -383,75 +369,11 @@ class PacketCapture implements Capture {
     this.sockets.delete(socket.tag)
   }
 
-  private tally(): Map<number, CaptureCounters> {
-    this.describe()
-    const open = this.met.filter(({ final }) => final === null)
-    const readings = new Map(open.map(met => [met, this.read(met)]))
-    for (const socket of this.sockets.values()) this.share(socket, open, readings)
-    return new Map(open.map(met => [met.id, countersOf(met, readings.get(met)!)]))
-  }
-
-  /**
-   * The kernel counts what it dropped for a socket, and the filter what it let through for an interface: where one socket
-   * serves many interfaces, what each has lost is known exactly when the ring is empty, and until then in proportion.
-   */
-  private share(socket: PacketSocket, open: readonly Met[], readings: ReadonlyMap<Met, Reading>): void {
-    this.native.readPacketSocket(socket.handle, this.scratch)
-    const [, drops = 0, freezes = 0] = this.scratch
-    const [newDrops, newFreezes] = [drops - socket.drops, freezes - socket.freezes]
-    socket.drops = drops
-    socket.freezes = freezes
-    if (newDrops === 0 && newFreezes === 0) return
-    const served = socket.index === 0 ? open : open.filter(({ index }) => index === socket.index)
-    const missing = served.map(met => Math.max(0, readings.get(met)!.accepted - readings.get(met)!.taken - met.dropped))
-    const all = missing.reduce((sum, count) => sum + count, 0)
-    let left = newDrops
-    for (const [at, met] of served.entries()) {
-      const part = all === 0 ? 0 : Math.min(left, Math.floor((newDrops * missing[at]!) / all))
-      met.dropped += part
-      left -= part
-    }
-    const worst = served[missing.indexOf(Math.max(...missing))]
-    if (worst === undefined) return
-    worst.dropped += left
-    worst.freezes += newFreezes
-  }
-
-  private finalTally(): Map<number, CaptureCounters> {
-    // Freezes are told by the sockets alone.
-    this.tally()
-    return new Map(this.met.filter(({ final }) => final === null).map(met => [met.id, this.lastOf(met)]))
-  }
-
-  /** Of an interface whose packets have all been taken out of the ring. */
-  private lastOf(met: Met): CaptureCounters {
-    const reading = this.read(met)
-    met.dropped = Math.max(0, reading.accepted - reading.taken)
-    return countersOf(met, reading)
-  }
-
-  private read({ id, index }: Met): Reading {
-    this.native.readInterface(this.handle, id, this.scratch)
-    const [, , , taken = 0, duplicates = 0] = this.scratch
-    if (!this.bpf.lookup(this.maps.counters, word(index), this.values)) this.values.fill(0)
-    return { ...this.fates(), taken, duplicates }
-  }
-
-  /** Packets of interfaces for which the kernel had no room to count. Those that passed were counted when they were taken. */
   private tellOfStrays(): void {
-    if (!this.bpf.lookup(this.maps.strays, word(0), this.values)) return
-    const fates = this.fates()
-    const left = FATES.filter(fate => fate !== 'accepted' && fates[fate] > 0).map(fate => `${fates[fate]} ${fate}`)
-    if (left.length > 0)
-      this.sink.remark(`packets of too many interfaces to be counted by interface: ${left.join(', ')}`)
-  }
-
-  /** The sum over all processors of what was looked up last. */
-  private fates(): Record<Fate, number> {
-    const fates: Record<Fate, number> = { accepted: 0, filtered: 0, untargeted: 0, sampledOut: 0, own: 0 }
-    for (const [at, count] of new BigUint64Array(this.values.buffer).entries())
-      fates[FATES[at % FATES.length]!] += Number(count)
-    return fates
+    const left = Object.entries(this.counters.strays()).filter(([, count]) => count > 0)
+    if (left.length === 0) return
+    const counts = left.map(([fate, count]) => `${count} ${fate}`).join(', ')
+    this.sink.remark(`packets of too many interfaces to be counted by interface: ${counts}`)
   }
 
   private free(): void {
@@ -465,50 +387,17 @@ class PacketCapture implements Capture {
   }
 }
 
-interface PacketSocket {
+interface PacketSocket extends CountingSocket {
   tag: number
-  /** Of its interface; 0: it serves all. */
-  index: number
-  handle: Handle
   end: Promise<number>
   ended(code: number): void
-  /** As they were read last. */
-  drops: number
-  freezes: number
   stopping: boolean
 }
 
-/** An interface that has a number. */
-interface Met {
-  id: number
+interface Leaving {
   index: number
-  dropped: number
-  freezes: number
-  /** Once it has gone. */
-  final: CaptureCounters | null
-}
-
-interface Reading extends Record<Fate, number> {
-  taken: number
-  duplicates: number
-}
-
-function countersOf({ dropped, freezes }: Met, reading: Reading): CaptureCounters {
-  const { taken, duplicates, filtered, untargeted, sampledOut, own } = reading
-  return {
-    // What is in the ring at this moment is not seen yet: then the sum is right at any time.
-    seen: taken + dropped + filtered + untargeted + sampledOut + own,
-    passed: taken - duplicates,
-    dropped,
-    // Threads that find no room leave packets in the kernel's ring.
-    overrun: 0,
-    filtered,
-    untargeted,
-    sampledOut,
-    duplicates,
-    own,
-    freezes,
-  }
+  /** Since it has gone. */
+  ticks: number
 }
 
 function blocksOf(bytes: number): { blockBytes: number; blocks: number } {
@@ -556,7 +445,7 @@ function mustNumber(result: number, what: string): void {
 }
 
 /** worker/native/*.c say what these do; numbers below 0 are errors. */
-interface Native {
+interface Native extends CountingFunctions {
   bpf: BpfCall
   compileFilter(expression: string, linkType: number, snapLength: number): Uint8Array | string
   openQueue(chunks: readonly Uint8Array[], receive: (index: number, a: number, b: number) => void): Handle
@@ -564,12 +453,10 @@ interface Native {
   openCapture(queue: Handle, windowMs: number): Handle | number
   numberInterface(capture: Handle, index: number, hardware: number): number
   countInterfaces(capture: Handle): number
-  readInterface(capture: Handle, id: number, into: Float64Array): void
   openPacketSocket(capture: Handle, queue: Handle, settings: Record<string, number>): Handle | number
   beginPacketSocket(socket: Handle, program: number): number
   fanoutOf(socket: Handle): number
   setPromiscuous(socket: Handle, index: number, on: 0 | 1): number
-  readPacketSocket(socket: Handle, into: Float64Array): void
   stopPacketSocket(socket: Handle): void
   closePacketSocket(socket: Handle): void
 }
