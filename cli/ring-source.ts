@@ -22,14 +22,20 @@ const UNDERWAY = 1
 export async function openRing(settings: Omit<RecorderSettings, 'prepared' | 'remark'>): Promise<Source> {
   const remarks: string[] = []
   let reader: Reader | null = null
+  let begun = false
   const recorder = await startRecorder({
     ...settings,
     prepared() {
       // What the ring held before is not what was asked for.
       reader = openReader(settings.directory, { from: 'tail', live: true })
     },
-    remark: text => remarks.push(text),
+    remark(text) {
+      // What the user must know before it begins, such as that packets are taken away from others, is told before.
+      if (begun) remarks.push(text)
+      else process.stderr.write(`capture: ${text}\n`)
+    },
   })
+  begun = true
   return sourceOf(recorder, reader!, remarks)
 }
 

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { setImmediate as immediate, setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import type { CaptureOptions } from '../capture.ts'
 import { Network, type Sender, Watcher, whyNoNetworks } from '../testing/network.ts'
 import { type Datagram, frameOf } from '../testing/traffic.ts'
@@ -167,6 +171,31 @@ describe('capture by AF_XDP', function () {
     sender.send(datagram({}))
     for (let waited = 0; watcher.packets.length === 0 && waited < 200; waited += 5) await pause(5)
     assert.equal(watcher.packets.length, 1)
+  })
+
+  it('tells the user what it takes away before it begins', async () => {
+    const ring = mkdtempSync(`${tmpdir()}/hookline-xdp-`)
+    const words = [
+      'tap',
+      '-q',
+      '-i',
+      'home',
+      '--namespace',
+      network.path('here'),
+      '--capture',
+      'af_xdp',
+      '--ring',
+      ring,
+    ]
+    const hookline = fileURLToPath(new URL('../../hookline', import.meta.url))
+    const tap = spawn(hookline, words, { stdio: ['ignore', 'ignore', 'pipe'] })
+    let said = ''
+    for await (const text of tap.stderr.setEncoding('utf8')) {
+      said += text
+      if (/^capturing by AF_XDP/m.test(said)) tap.kill('SIGINT')
+    }
+    rmSync(ring, { recursive: true })
+    assert.match(said, /^capture: af_xdp takes packets of home away .*\n(.*\n)*capturing by AF_XDP/m)
   })
 
   it('says what it cannot do', async () => {
