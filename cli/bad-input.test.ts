@@ -82,6 +82,7 @@ describe('bad input on the command line', function () {
     ['a replay of no stream', replay('--to', '127.0.0.1:1', '--stream', 'no.pcap'), /there is nothing to replay/],
     ['no capture to replay', ['replay', '--to', '127.0.0.1:1'], /what to replay is missing/],
     ['two captures to replay', replay('--to', '127.0.0.1:1', '--pcap', SHOP_PCAP), /comes from one place, found/],
+    ['--time of a capture', replay('--to', '127.0.0.1:1', '--time', '5m'), /--time is counted.*give --ring/],
     ['a ring that is not there', ['replay', ...ringless(), '--to', '127.0.0.1:1'], /found no folder at/],
     ['a text file to replay', ['replay', text, '--to', '127.0.0.1:1'], /found text that begins with "Dear/],
     ['a rate of 0', replay('--to', '127.0.0.1:1', '--rate', '0x'), /'0x' is invalid.*1x, 2x, 0\.5x/],

@@ -22,6 +22,8 @@ import {
 } from '../worker/replay.ts'
 import { EXIT } from './exit.ts'
 import { Interruption } from './interruption.ts'
+import { LastLine } from './last-line.ts'
+import { duration } from './moment.ts'
 import { ReaderGone, writeText } from './output.ts'
 import { names } from './protocols.ts'
 import { openFile } from './source.ts'
@@ -30,6 +32,7 @@ import { counted, grouped, type Look, lookOf, type Paint, paint, printable, size
 interface Options {
   pcap?: string
   ring?: string
+  time?: bigint
   item?: string
   stream?: string[]
   server?: Server[]
@@ -61,6 +64,7 @@ export function addReplay(program: Command): void {
     .requiredOption('--to <host:port>', 'the server; nobody else is contacted', address)
     .option('--pcap <file>', 'the capture, where it is not the argument')
     .option('--ring <dir>', 'from a ring, as `hookline tap` records it')
+    .option('--time <duration>', 'with --ring: the last so much of it: 90s, 5m, 1h30m', duration)
     .option('--item <id>', 'only the request of this item, on a connection of its own')
     .option('--stream <name>', 'only this stream, as items name it; may be given again', list)
     .option('--server <ip:port>', 'only streams to this server, or `:port`, or `ip`; may be given again', servers)
@@ -84,6 +88,7 @@ export function addReplay(program: Command): void {
 Examples:
   $ hookline replay traffic.pcap --to 127.0.0.1:8080 --protocol http
   $ hookline replay traffic.pcap --to staging:80 --server :8080 --rate max --set Host=staging
+  $ hookline replay --ring /var/lib/hookline/ring --time 5m --server :8080 --to 127.0.0.1:8080
   $ hookline replay --pcap traffic.pcap --item local/1795236942970057000_5f3a9c01.pcap-3 --to 127.0.0.1:8080
 
 Exit codes: 0 all answers are equal, 1 some differ or are missing, 2 wrong usage or input, 130 interrupted.`,
@@ -103,7 +108,8 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
   const file = path === null ? null : await openFile(path)
   try {
     void interruption.requested.then(() => file?.stop())
-    const feed = file === null ? ringFeed(options.ring!, selection, interrupted) : packetsFeed(file, interrupted)
+    const feed =
+      file === null ? ringFeed(options.ring!, since(options), selection, interrupted) : packetsFeed(file, interrupted)
     const plan = await readPlan(feed, protocols, selection)
     for (const remark of file?.remarks() ?? [])
       process.stderr.write(`${paint(`capture: ${remark}`, 'yellow', told.depth)}\n`)
@@ -122,9 +128,10 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
       timeout: timeout * 1e3,
     }
     let gone = false
+    const lastLine = told.width === null ? null : new LastLine(told, () => progressOf(plan, replay.counts, options))
     const replay: Replay = new Replay(plan, settings, protocols, (played, round) => {
       try {
-        if (!gone) printer?.print(played, round)
+        if (!gone) printer?.print(played, round, lastLine)
       } catch (error) {
         // `| head` has seen enough.
         if (!(error instanceof ReaderGone)) throw error
@@ -134,7 +141,13 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
     })
     void interruption.requested.then(() => replay.stop())
     const began = performance.now()
-    await replay.run()
+    const drawing = setInterval(() => lastLine?.draw(), DRAW_MS)
+    try {
+      await replay.run()
+    } finally {
+      clearInterval(drawing)
+      lastLine?.wipe()
+    }
     if (gone) return EXIT.ok
     const ended = { plan, counts: replay.counts, options, seconds: (performance.now() - began) / 1000 }
     process.stderr.write(summary({ ...ended, interrupted: interruption.code !== null }, told.depth))
@@ -146,8 +159,21 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
   }
 }
 
+const DRAW_MS = 200
+
+function progressOf({ streams }: Plan, counts: ReplayCounts, { count }: Options): string {
+  const { equal, different, missing, notCompared } = counts
+  const answers = equal + different + sum(missing) + sum(notCompared)
+  return `${grouped(counts.streams)} of ${counted(streams.length * count, 'stream')} begun, ${counted(answers, 'answer')}, ${grouped(different + sum(missing))} not as recorded`
+}
+
 /** null: packets come from a ring. */
-function pathOf(capture: string | undefined, { pcap, ring, json, quiet }: Options): string | null {
+function pathOf(capture: string | undefined, { pcap, ring, time, json, quiet }: Options): string | null {
+  if (time !== undefined && ring === undefined)
+    throw new Fault(
+      'OPTIONS_CONFLICT',
+      '--time is counted from the end of a ring, and a capture has ended already: give --ring',
+    )
   if (json && quiet)
     throw new Fault('OPTIONS_CONFLICT', '--json prints every answer and --quiet none: give one of them')
   const sources = [capture, pcap, ring].filter(one => one !== undefined)
@@ -159,6 +185,11 @@ function pathOf(capture: string | undefined, { pcap, ring, json, quiet }: Option
   if (sources.length === 0)
     throw new Fault('SOURCE_MISSING', 'what to replay is missing: give a capture, or --ring DIR')
   return capture ?? pcap ?? null
+}
+
+/** ns since 1970. */
+function since({ time }: Options): bigint {
+  return time === undefined ? 0n : BigInt(Date.now()) * 1_000_000n - time
 }
 
 function selectionOf({ item, stream, server, protocol }: Options): Selection {
@@ -243,9 +274,10 @@ class Printer {
     this.look = look
   }
 
-  print(played: Played, round: number): void {
-    if (this.json) writeText(1, `${JSON.stringify(this.plain(played, round))}\n`)
-    else if (['different', 'missing'].includes(played.verdict.kind)) writeText(1, this.lines(played))
+  print(played: Played, round: number, lastLine: LastLine | null): void {
+    if (!this.json && !['different', 'missing'].includes(played.verdict.kind)) return
+    lastLine?.wipe()
+    writeText(1, this.json ? `${JSON.stringify(this.plain(played, round))}\n` : this.lines(played))
   }
 
   private plain({ stream, recorded, verdict, replayed }: Played, round: number) {
@@ -307,8 +339,9 @@ function summary(ended: Ended, depth: number): string {
   const all = equal + different + sum(missing) + sum(notCompared) + sum(notSent)
   const lines = [
     '',
-    `${counted(counts.streams, 'stream')} to ${options.to.host}:${options.to.port}${rounds}, ${sized(counts.bytesSent)} sent in ${seconds.toFixed(1)} s (recorded: ${((last - first) / 1000).toFixed(1)} s)${interrupted ? ', interrupted' : ''}`,
+    `${counted(counts.streams, 'stream')} to ${nameOf(options.to)}${rounds}, ${sized(counts.bytesSent)} sent in ${seconds.toFixed(1)} s (recorded: ${((last - first) / 1000).toFixed(1)} s)${interrupted ? ', interrupted' : ''}`,
     `${counted(all, 'answer')} = ${grouped(equal)} equal + ${grouped(different)} different + ${grouped(sum(missing))} missing + ${grouped(sum(notCompared))} not compared + ${grouped(sum(notSent))} not asked for`,
+    ...causes('different in', mostOf(counts.differing)),
     ...causes('missing', missing),
     ...causes('not compared', notCompared),
     ...causes('not asked for', notSent),
@@ -321,6 +354,18 @@ function summary(ended: Ended, depth: number): string {
     lines.push(`${counted(counts.reopened, 'connection')} more than recorded: the target closes earlier`)
   lines.push(...latency(counts), ...lateness(counts), ...leftOut(ended))
   return `${lines.map((line, i) => (i === 2 ? paint(line, different + sum(missing) > 0 ? 'red' : 'green', depth) : line)).join('\n')}\n`
+}
+
+/** Kinds of differences that are worth a line. */
+const MOST_KINDS = 6
+
+function mostOf(counts: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+  const sorted = [...counts].sort(([, a], [, b]) => b - a)
+  return new Map(sorted.slice(0, MOST_KINDS).map(([what, count]) => [printable(what), count]))
+}
+
+function nameOf({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
 function causes(what: string, counts: ReadonlyMap<string, number>): string[] {

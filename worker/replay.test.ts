@@ -414,7 +414,7 @@ describe('replay', () => {
     const names = (await record(packets)).streams.map(({ name }) => name)
     const plan = async (selection: Partial<Selection>) => {
       const all = { ...EVERYTHING, ...selection }
-      return (await readPlan(ringFeed(folder, all, NEVER), protocols, all)).streams
+      return (await readPlan(ringFeed(folder, 0n, all, NEVER), protocols, all)).streams
     }
     const found = async (selection: Partial<Selection>) => (await plan(selection)).map(({ name }) => name)
     assert.equal(names.length, 3)

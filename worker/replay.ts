@@ -13,7 +13,7 @@ import { checkHeader, type Header, withHeaders } from './replay/headers.ts'
 import { Interpreter } from './replay/interpreter.ts'
 import type { Played } from './replay/judging.ts'
 import { Latencies } from './replay/latencies.ts'
-import type { Target } from './replay/line.ts'
+import { accepts, type Target } from './replay/line.ts'
 import type { Plan, Refusal, Stream } from './replay/plan.ts'
 import { type Playing, play, type StreamEnd } from './replay/playing.ts'
 
@@ -58,6 +58,8 @@ export interface ReplayCounts {
   /** Requests, and streams whose bytes are compared. */
   equal: number
   different: number
+  /** Answers by what differs in them, numbers in it left out. */
+  differing: Map<string, number>
   missing: Map<string, number>
   notCompared: Map<string, number>
   notSent: Map<string, number>
@@ -113,7 +115,7 @@ export class Replay {
     const { host, port, count, rate, timeout, ignore, strict } = this.settings
     const { counts } = this
     const playing: Omit<Playing, 'played'> = {
-      target: await resolve(host, port),
+      target: await resolve(host, port, this.streams[0]?.transport ?? 'tcp', timeout),
       interpreter: new Interpreter(this.protocols),
       rate: rate === 'max' ? null : rate,
       timeout,
@@ -185,8 +187,11 @@ export class Replay {
     const { counts } = this
     const { verdict, recorded, replayed } = played
     if (verdict.kind === 'equal') counts.equal++
-    else if (verdict.kind === 'different') counts.different++
-    else
+    else if (verdict.kind === 'different') {
+      counts.different++
+      for (const what of new Set(verdict.differences.map(({ what }) => what.replaceAll(/\d+/g, 'N'))))
+        if (counts.differing.size < MAX_DIFFERING || counts.differing.has(what)) add(counts.differing, what)
+    } else
       add(
         { missing: counts.missing, 'not compared': counts.notCompared, 'not sent': counts.notSent }[verdict.kind],
         verdict.why,
@@ -204,6 +209,8 @@ export class Replay {
 
 /** Flows without any answer, at the beginning, after which nobody is thought to be there. */
 const MOST_SILENT = 3
+/** Kinds of differences that are counted: names come from the target. */
+const MAX_DIFFERING = 1000
 /** What a timer can count to. */
 const LONGEST_MS = 2 ** 31 - 1
 
@@ -259,15 +266,17 @@ function concurrencyOf(streams: readonly Stream[]): number[] {
 }
 
 /** A name is asked for once, and every connection goes where it led. */
-async function resolve(host: string, port: number): Promise<Target> {
+async function resolve(host: string, port: number, transport: 'tcp' | 'udp', timeout: number): Promise<Target> {
   const literal = isIP(host)
   if (literal !== 0) return { address: host, family: literal === 6 ? 6 : 4, port }
-  try {
-    const { address, family } = await lookup(host)
-    return { address, family: family === 6 ? 6 : 4, port }
-  } catch {
+  const found = await lookup(host, { all: true }).catch(() => [])
+  const targets = found.map(({ address, family }): Target => ({ address, family: family === 6 ? 6 : 4, port }))
+  if (targets.length === 0)
     throw new Fault('TARGET_UNKNOWN', `expected the name or address of a server, found no address for "${host}"`)
-  }
+  // `localhost` is two, and servers often listen at one of them.
+  if (targets.length > 1 && transport === 'tcp')
+    for (const target of targets) if (await accepts(target, timeout)) return target
+  return targets[0]!
 }
 
 function add<Key>(counts: Map<Key, number>, key: Key): void {
@@ -285,6 +294,7 @@ function newCounts(): ReplayCounts {
     bytesSent: 0,
     equal: 0,
     different: 0,
+    differing: new Map(),
     missing: new Map(),
     notCompared: new Map(),
     notSent: new Map(),

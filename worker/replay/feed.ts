@@ -29,7 +29,8 @@ export function packetsFeed(packets: Packets, interrupted: () => boolean): Feed 
   }
 }
 
-export function ringFeed(directory: string, selection: Selection, interrupted: () => boolean): Feed {
+/** `from`: ns since 1970; what is chosen by name may be older. */
+export function ringFeed(directory: string, from: bigint, selection: Selection, interrupted: () => boolean): Feed {
   const recording = ringRecording(directory)
   const names = selection.item === null ? selection.streams : [readItemId(selection.item).stream]
   return async take => {
@@ -38,7 +39,7 @@ export function ringFeed(directory: string, selection: Selection, interrupted: (
       for (const name of [...names].sort()) if (!interrupted()) await readStream(recording, name, take)
       return
     }
-    const reading = await recording.read({ from: 0n, to: null, filter: filterOf(selection.servers) })
+    const reading = await recording.read({ from, to: null, filter: filterOf(selection.servers) })
     try {
       await packetsFeed(reading, interrupted)(take)
     } finally {

@@ -80,6 +80,20 @@ export async function openTcp(target: Target, timeoutMs: number, signal: AbortSi
   return line
 }
 
+/** Somebody takes connections there. */
+export async function accepts({ address: host, family, port }: Target, timeoutMs: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect({ host, family, port, timeout: timeoutMs })
+    const settle = (accepted: boolean) => {
+      socket.destroy()
+      resolve(accepted)
+    }
+    socket.once('connect', () => settle(true))
+    socket.once('timeout', () => settle(false))
+    socket.once('error', () => settle(false))
+  })
+}
+
 class TcpLine implements Line {
   received = 0
   receivedAt = 0
