@@ -50,7 +50,7 @@ interface Told {
   /** As it says itself; null: it does not say. */
   seen: number | null
   /** Where somebody reads what is recorded: how far behind that was at most. */
-  behind: { packets: number; seconds: number; missed: number } | null
+  behind: { packets: number; seconds: number; read: number; left: number; missed: number } | null
   lines: string[]
 }
 
@@ -134,17 +134,21 @@ note(`${cpus().length} x ${cpus()[0]?.model}, Node ${process.version}, ${await v
 note(`${seconds} s at each rate, a burst of ${values.burst} packets as fast as tcpreplay sends them`)
 const hosts = new TwoHosts('hlbench')
 let wrong = 0
-try {
-  await inFolder(async folder => {
-    const capture = `${folder}/load.pcap`
-    makeCapture(capture, LOADED_PACKETS, 'mix')
-    for (const load of loads)
-      for (const contender of CONTENDERS.filter(({ name }) => values.only.split(',').includes(name)))
-        await run(contender, load, capture, `${folder}/${contender.name}`)
-  })
-} finally {
+/** The group of whoever captures at present. */
+let capturing: number | null = null
+// Nobody is left behind, however this ends.
+process.on('exit', () => {
+  if (capturing !== null) process.kill(-capturing, 'SIGKILL')
   hosts.remove()
-}
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+await inFolder(async folder => {
+  const capture = `${folder}/load.pcap`
+  makeCapture(capture, LOADED_PACKETS, 'mix')
+  for (const load of loads)
+    for (const contender of CONTENDERS.filter(({ name }) => values.only.split(',').includes(name)))
+      await run(contender, load, capture, `${folder}/${contender.name}`)
+})
 if (wrong > 0) {
   note(`${wrong} sums do not hold`)
   process.exitCode = 1
@@ -169,6 +173,7 @@ async function run(contender: Contender, load: Load, capture: string, folder: st
     stderr += text
     if (contender.ready.test(stderr)) ready.resolve()
   })
+  capturing = child.pid!
   const closed = once(child, 'close')
   void closed.then(() => ready.reject(new Error(`${contender.name} ended: ${stderr}`)))
   await ready.promise
@@ -180,6 +185,7 @@ async function run(contender: Contender, load: Load, capture: string, folder: st
   const came = cameIn() - before
   process.kill(-child.pid!, 'SIGINT')
   await closed
+  capturing = null
 
   const { recorded, seen, dropped, filtered, behind, lines } = contender.told(stderr, folder)
   const [user, system, kibibytes] = readFileSync(report, 'utf8').trim().split(' ').map(Number)
@@ -194,6 +200,7 @@ async function run(contender: Contender, load: Load, capture: string, folder: st
     figure(`${name}_behind`, behind.packets, 'packets')
     figure(`${name}_behind_time`, behind.seconds, 's')
     figure(`${name}_missed`, behind.missed, 'packets')
+    check(name, 'recorded = read + left + missed', recorded, behind.read + behind.left + behind.missed)
   }
   for (const line of lines) note(`${name}: ${line}`)
   check(name, 'sent = came to the interface', sent, came)
@@ -244,14 +251,26 @@ function tapTold(stderr: string, folder: string): Told {
   const causes = [...line[3]!.matchAll(/\+ ([\d ]+) ([^+]+)/g)]
   const sum = (some: typeof causes) => some.reduce((all, [, count]) => all + number(count!), 0)
   const filtered = causes.filter(([, , cause]) => cause!.startsWith('filtered'))
-  const read = /^reader: .* ([\d ]+) missed; at most ([\d ]+) packets?, ([\d.]+) s behind$/m.exec(stderr)
+  const read =
+    /^reader: ([\d ]+) packets? read, ([\d ]+) left in the ring, ([\d ]+) missed; at most ([\d ]+) packets?, ([\d.]+) s behind$/m.exec(
+      stderr,
+    )
   const segments = readdirSync(`${folder}/ring`).filter(name => /^\d.*\.pcapng$/.test(name))
   return {
     recorded: packetsIn(segments.map(name => `${folder}/ring/${name}`)),
     seen: number(line[1]!),
     dropped: sum(causes) - sum(filtered),
     filtered: sum(filtered),
-    behind: read === null ? null : { missed: number(read[1]!), packets: number(read[2]!), seconds: Number(read[3]) },
+    behind:
+      read === null
+        ? null
+        : {
+            read: number(read[1]!),
+            left: number(read[2]!),
+            missed: number(read[3]!),
+            packets: number(read[4]!),
+            seconds: Number(read[5]),
+          },
     lines: stderr.split('\n').filter(text => /^(captured|ring|reader|script|HTTP|the kernel|\[)/.test(text)),
   }
 }

@@ -57,6 +57,17 @@ describe('reader of a ring', () => {
     assert.deepEqual(await numbers({ from: timeOf(5000) + 1n, to: timeOf(5001) + 1n }), [5001])
   })
 
+  it('knows how far it is, in the middle of what is sealed too', async () => {
+    fill(0, 10_000)
+    assert.ok(sealed().length > 2)
+    const reader = openReader(folder, { live: true })
+    for (let read = 0; read < 10_000; ) {
+      assert.ok(await reader.load())
+      while (reader.next() !== null) assert.equal(reader.position, ++read)
+    }
+    reader.close()
+  })
+
   it('gives exactly the packets of a flow, sealed or not', async () => {
     fill(0, 10_000)
     const one = { address: parseAddress('10.0.0.7')!, port: 1031 }

@@ -180,13 +180,14 @@ export class Reader {
   }
 
   /**
-   * Packets of the ring that are behind us, read or not: the ring's `position` less this is the lag. With a filter, as of
-   * the beginning of the segment that is being read.
+   * Packets of the ring that are behind us, read or not: the ring's `position` less this is the lag. With a filter or
+   * from a time on, as of the beginning of the segment that is being read.
    */
   get position(): number {
     const { segment, before } = this
     if (segment === null) return before ?? 0
-    return segment.name.before + (segment.ranges === null ? segment.packets : 0)
+    const whole = segment.ranges === null || (this.filter === null && this.from === null)
+    return segment.name.before + (whole ? segment.packets : 0)
   }
 
   /** At any time, also while `load` waits: that one then says false. */
