@@ -89,6 +89,9 @@ interface Segment {
   unknown: number
 }
 
+/** What the user is told of. */
+type Trouble = 'dropped early' | 'lost' | 'unwritable' | 'not ended' | 'gone' | 'no index'
+
 /** The one that is written. */
 interface OpenSegment {
   name: SegmentName
@@ -124,7 +127,7 @@ export class Ring {
   /** What kept the last write from ending. */
   private failure: LossCause | null = null
   /** What the user was told of the disk, and the losses then. */
-  private trouble: { text: string; since: number } | null = null
+  private trouble: { told: Set<Trouble>; since: number } | null = null
 
   /** Takes up what an earlier recorder left there. `now` in ms since 1970. Throws a Fault when it is in use. */
   static open(directory: string, limits: RingLimits, now: number, remark: (text: string) => void): Ring {
@@ -310,7 +313,7 @@ export class Ring {
         if (code === 'EAGAIN' || code === 'EINTR') continue
         this.failure = code === 'ENOSPC' || code === 'EDQUOT' ? 'disk full' : 'disk error'
         if (this.failure === 'disk error')
-          this.say(`the ring cannot be written, packets are lost: ${(error as Error).message}`)
+          this.say('unwritable', `the ring cannot be written, packets are lost: ${(error as Error).message}`)
         return done
       }
     }
@@ -341,7 +344,7 @@ export class Ring {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       this.failure = code === 'ENOSPC' || code === 'EDQUOT' ? 'disk full' : 'disk error'
-      this.say(`the ring cannot be written, packets are lost: ${(error as Error).message}`)
+      this.say('unwritable', `the ring cannot be written, packets are lost: ${(error as Error).message}`)
       return false
     }
     const open = { name, file, path, bytes: 0, began: this.now }
@@ -381,10 +384,11 @@ export class Ring {
     const name = { ...open.name, sealed: true }
     const segment: Segment = { name, bytes: open.bytes + file.length, packets, unknown, ...span }
     try {
-      if (this.failure !== null) ftruncateSync(open.file, open.bytes)
+      // Of what could not be written whole, something may stand there.
+      ftruncateSync(open.file, open.bytes)
       closeSync(open.file)
     } catch (error) {
-      this.say(`a segment of the ring could not be ended: ${(error as Error).message}`)
+      this.say('not ended', `a segment of the ring could not be ended: ${(error as Error).message}`)
     }
     if (!this.writeIndex(name, file)) segment.bytes = open.bytes
     try {
@@ -394,7 +398,7 @@ export class Ring {
       // Somebody has removed it.
       rmSync(join(this.directory, indexFile(name)), { force: true })
       this.lost['disk error'] += packets
-      this.say(`a segment of the ring is gone, with its packets: ${(error as Error).message}`)
+      this.say('gone', `a segment of the ring is gone, with its packets: ${(error as Error).message}`)
     }
     if (this.trouble !== null && this.failure === null && this.lossesNow === this.trouble.since) {
       this.remark('the ring can be written again')
@@ -420,7 +424,7 @@ export class Ring {
         const { code } = error as NodeJS.ErrnoException
         if ((code === 'ENOSPC' || code === 'EDQUOT') && this.dropOldest('disk full')) continue
         rmSync(`${path}.draft`, { force: true })
-        this.say(`an index of the ring could not be written: ${(error as Error).message}`)
+        this.say('no index', `an index of the ring could not be written: ${(error as Error).message}`)
         return false
       }
     }
@@ -448,7 +452,10 @@ export class Ring {
     const oldest = this.sealed.find(segment => !pinned.has(segment))
     if (oldest === undefined) return false
     if (cause === 'disk full') {
-      this.say(`the disk of ${this.directory} is full: the oldest packets are dropped before their time`)
+      this.say(
+        'dropped early',
+        `the disk of ${this.directory} is full: the oldest packets are dropped before their time`,
+      )
       this.segmentBytes = Math.max(LEAST_SEGMENT, Math.min(this.segmentBytes, Math.floor(this.bytes / PARTS)))
     }
     this.drop(oldest, cause)
@@ -474,7 +481,7 @@ export class Ring {
       this.failure = 'disk full'
       return false
     }
-    this.say(`the disk of ${this.directory} is full: the oldest packets are dropped before their time`)
+    this.say('dropped early', `the disk of ${this.directory} is full: the oldest packets are dropped before their time`)
     closeSync(open.file)
     unlinkSync(open.path)
     this.open = null
@@ -499,7 +506,7 @@ export class Ring {
   private lose(blocks: Uint8Array, count: number, failure: LossCause | null): void {
     this.lost[failure ?? 'not packets'] += count
     if (failure === null) return
-    if (failure === 'disk full') this.say(`the disk of ${this.directory} is full: packets are lost`)
+    if (failure === 'disk full') this.say('lost', `the disk of ${this.directory} is full: packets are lost`)
     const view = new DataView(blocks.buffer, blocks.byteOffset, blocks.length)
     for (let at = 0; blocks.length - at >= LEAST_PACKET; ) {
       const id = view.getUint32(at + 8, true)
@@ -510,10 +517,11 @@ export class Ring {
     }
   }
 
-  /** Once, until it is over. */
-  private say(text: string): void {
-    if (this.trouble?.text === text) return
-    this.trouble = { text, since: this.lossesNow }
+  /** Of each kind once, until it is over. */
+  private say(kind: Trouble, text: string): void {
+    this.trouble ??= { told: new Set(), since: this.lossesNow }
+    if (this.trouble.told.has(kind)) return
+    this.trouble.told.add(kind)
     this.remark(text)
   }
 
