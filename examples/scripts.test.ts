@@ -124,6 +124,21 @@ describe('example scripts on the bundled capture', function () {
     assert.deepEqual(names.sort(), expected.sort())
   })
 
+  it('keep-5xx-packets.js keeps a pcap of each connection with a failure, and the failure is in it', async () => {
+    const said = await run('keep-5xx-packets.js')
+    const files = [...said.matchAll(/ (\S+) answered (50[23]): (\/\S+\.pcap)$/gm)].map(found => found.slice(1))
+    assert.ok(files.length > 3 && new Set(files.map(([, , file]) => file)).size === files.length, said)
+    for (const [path, status, file] of files.slice(0, 3)) {
+      const { stdout } = await hookline(folder, ['run', '--pcap', file!, '--json'])
+      const items = stdout
+        .split('\n')
+        .filter(line => line !== '')
+        .map(line => JSON.parse(line))
+      assert.ok(items.some(({ request, response }) => request.path === path && response.status === Number(status)))
+      assert.ok(items.every(({ stream }) => file!.endsWith(`/${stream}`)))
+    }
+  })
+
   it('has tried every example by now', () => {
     const examples = readdirSync(`${HOME}examples/scripts`).filter(name => /\.[jt]s$/.test(name))
     assert.deepEqual([...tried].sort(), examples.sort())
