@@ -79,9 +79,6 @@ interface Ends {
 /** One connection to the target. */
 export class Interpretation {
   readonly tapes: Tape[] = []
-  /** Exchanges that were answered, and the place behind the last answer. */
-  answered = 0
-  answeredTo = 0
   private readonly transport: 'tcp' | 'udp'
   private readonly ends: Ends
   private readonly heard: (exchange: Exchange) => void
@@ -139,10 +136,6 @@ export class Interpretation {
     for (const earlier of this.tapes.slice(0, at)) {
       exchange.start += earlier.client.length
       exchange.end += earlier.client.length
-    }
-    if (exchange.answerEnd !== null) {
-      this.answered++
-      this.answeredTo = Math.max(this.answeredTo, exchange.answerEnd)
     }
     this.heard(exchange)
   }

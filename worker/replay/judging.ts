@@ -9,11 +9,11 @@ export type Verdict =
   | { kind: 'equal' }
   | { kind: 'different'; differences: Difference[] }
   /** An answer was recorded, and none came. */
-  | { kind: 'missing'; why: Silence | 'the answer is not of this protocol' }
+  | { kind: 'missing'; why: Silence }
   | { kind: 'not compared'; why: 'no answer was recorded' | 'the recorded answer is not whole' }
   | { kind: 'not sent'; why: Silence }
 
-export type Silence = Over | 'no answer within the timeout'
+export type Silence = Over | 'no answer within the timeout' | 'the answer is not of this protocol'
 
 export interface Played {
   stream: Stream
@@ -31,6 +31,10 @@ const MORE_DATAGRAMS = 16
 export class Judge {
   /** Requests that were answered then, and have no answer yet. */
   awaited = 0
+  /** Those that have one, or will have none. */
+  settled = 0
+  /** Place behind the last of these answers in what the target said on the present connection. */
+  settledTo = 0
   /** The last answer of HTTP said that the connection ends with it. */
   isEnding = false
   /** Place in what the target said where the protocol that is read ended, 0 where none is read; null: it has not ended. */
@@ -75,12 +79,19 @@ export class Judge {
     this.kept += bytes.length
   }
 
+  /** Another connection goes on where this one ended. */
+  restart(): void {
+    this.isEnding = false
+    this.settledTo = 0
+  }
+
   /** What was read of the target's answers; `base` is the place of the client where its connection began. */
   take(exchange: Exchange, base: number): void {
     const { stream } = this
     if (exchange.protocol !== stream.comparing || exchange.answerEnd === null) return
     const recorded = this.answer(exchange.start + base)
     if (recorded === null) return
+    if (recorded.answerEnd !== null) this.settledTo = Math.max(this.settledTo, exchange.answerEnd)
     const [before, after] = [itemOf(recorded), itemOf(exchange)]
     if (stream.comparing === 'http') this.isEnding = endsConnection(after.response!)
     if (recorded.end === stream.tail?.client) this.tailStart = exchange.answerEnd
@@ -88,7 +99,7 @@ export class Judge {
   }
 
   /** Those that were sent up to this place will have no answer. */
-  abandon(sentTo: number, why: (Verdict & { kind: 'missing' })['why']): void {
+  abandon(sentTo: number, why: Silence): void {
     for (const recorded of [...this.open.values()].flat()) {
       if (recorded.end > sentTo) continue
       this.answer(recorded.start)
@@ -113,7 +124,10 @@ export class Judge {
     if (others.length > 0) this.open.set(start, others)
     else this.open.delete(start)
     if (first === undefined) return null
-    if (first.answerEnd !== null) this.awaited--
+    if (first.answerEnd !== null) {
+      this.awaited--
+      this.settled++
+    }
     return first
   }
 

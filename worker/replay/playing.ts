@@ -61,8 +61,6 @@ class Player {
   private line!: Line
   private interpretation!: Interpretation
   private readonly judge: Judge
-  /** Exchanges that were answered on connections before the present one. */
-  private answeredBefore = 0
   /** Place in the stream where the present connection began. */
   private base = 0
   /** Place behind what was sent. */
@@ -89,14 +87,14 @@ class Player {
     await this.connect()
     for (const send of this.stream.sends) if (!(await this.say(send))) break
     if (this.isAllSent && this.line.over === null) await this.conclude()
-    const over = this.line.over ?? (this.gaveUp ? SILENCE : null)
+    const silence: Silence = this.isNotUnderstood ? 'the answer is not of this protocol' : SILENCE
+    const over = this.line.over ?? (this.gaveUp ? silence : null)
     if (!this.isAllSent || !this.isReached) this.end.over = over
     this.end.isSilent = !this.isReached && this.stream.answersLength > 0
     await this.part()
     this.interpretation.finish()
-    const why = over ?? SILENCE
-    this.judge.abandon(this.sentTo, this.isNotUnderstood ? 'the answer is not of this protocol' : why)
-    this.judge.settle(this.isAllSent, why)
+    this.judge.abandon(this.sentTo, over ?? silence)
+    this.judge.settle(this.isAllSent, over ?? silence)
     return this.end
   }
 
@@ -197,9 +195,8 @@ class Player {
     this.interpretation.finish()
     this.judge.abandon(this.sentTo, 'the target closed the connection')
     this.hangUp()
-    this.answeredBefore += this.interpretation.answered
     this.base = send.start
-    this.judge.isEnding = false
+    this.judge.restart()
     await this.connect()
     if (this.line.over !== null) return false
     this.end.reopened++
@@ -230,7 +227,7 @@ class Player {
       if (!this.gaveUp) await this.untilBytes(then.heard, patience)
       return
     }
-    const missing = () => then.answered - this.shortfall - this.answered
+    const missing = () => then.answered - this.shortfall - this.judge.settled
     if (!(await this.until(() => missing() <= 0 || this.judge.isEnding, patience))) {
       if (this.line.over !== null) return
       // Of datagrams each is on its own; in a stream nothing comes behind what does not come.
@@ -238,9 +235,8 @@ class Player {
       else this.gaveUp = true
       return
     }
-    const { interpretation } = this
-    if (then.more)
-      await this.until(() => interpretation.length > interpretation.answeredTo, Math.min(patience, INTERIM_MS))
+    const hasMore = () => missing() < 0 || this.interpretation.length > this.judge.settledTo
+    if (then.more) await this.until(hasMore, Math.min(patience, INTERIM_MS))
   }
 
   /** As many bytes or datagrams as then, or fewer and silence behind them. */
@@ -280,10 +276,6 @@ class Player {
       if (this.line.over !== null || left <= 0 || this.isNotUnderstood) return false
       await this.line.change(left)
     }
-  }
-
-  private get answered(): number {
-    return this.answeredBefore + this.interpretation.answered
   }
 
   /** The target speaks another protocol. */
