@@ -14,6 +14,8 @@ const BATCH_ITEMS = 256
 /** Room for the item that goes beyond; a larger one makes its own. */
 const SLACK = 65_536
 const DAY = 86_400
+/** Today and yesterday, or the days of some captures. */
+const MAX_DATES = 64
 /** A sender of ever new versions must not fill its connection. */
 const MAX_PREFIXES = 4
 /** And a server that names ever new versions must not fill the memory: each is a text of its own. */
@@ -42,7 +44,6 @@ const EVENT = constant(',"event":')
 const DATA = constant(',"data":')
 const SIZE = constant(',"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
-const NOTHING: Uint8Array = new Uint8Array(0)
 const [FULL_STOP, SLASH, COLON] = [46, 47, 58]
 const NULL = constant('null')
 const TRUE = constant('true')
@@ -118,9 +119,8 @@ export class ItemWriter {
   /** As it stands within a JSON string, and with the node as fields of an item. */
   private readonly workerText: Uint8Array
   private readonly origin: string
-  /** The last one that was written, in days since 1970, and as RFC 3339 begins with it: `2023-11-14T`. */
-  private day = -1
-  private date = NOTHING
+  /** By days since 1970: `2023-11-14T`. */
+  private readonly dates = new Map<number, Uint8Array>()
 
   constructor(
     worker: string,
@@ -343,11 +343,7 @@ export class ItemWriter {
     this.fraction(nanoseconds - whole * 1e6)
     out.raw(START_TIME)
     const day = Math.floor(seconds / DAY)
-    if (day !== this.day) {
-      this.day = day
-      this.date = constant(new Date(day * DAY * 1000).toISOString().slice(0, 11))
-    }
-    out.raw(this.date)
+    out.raw(this.dates.get(day) ?? this.date(day))
     const second = seconds - day * DAY
     out.digits((second / 3600) | 0, 2)
     out.byte(COLON)
@@ -356,6 +352,13 @@ export class ItemWriter {
     out.digits(second % 60, 2)
     out.byte(FULL_STOP)
     out.digits(nanoseconds, 9)
+  }
+
+  private date(day: number): Uint8Array {
+    if (this.dates.size === MAX_DATES) this.dates.clear()
+    const date = constant(new Date(day * DAY * 1000).toISOString().slice(0, 11))
+    this.dates.set(day, date)
+    return date
   }
 
   private milliseconds(nanoseconds: number): void {

@@ -342,7 +342,9 @@ function isLossy(records: ReadonlySet<number>): boolean {
 
 function answerTo(handshake: Handshake, { state, out }: Context<Session>, found: Partial<Answered>): Message {
   const start = out.length
-  writeAnswer(out, state.server.verifies ? { ...found, helloVerifyRequest: true } : found)
+  const body: Body = found
+  if (state.server.verifies) body.helloVerifyRequest = true
+  writeAnswer(out, body)
   const message: Message = {
     kind: 'response',
     body: out.since(start),
@@ -354,7 +356,9 @@ function answerTo(handshake: Handshake, { state, out }: Context<Session>, found:
   return message
 }
 
-const writeAnswer = shapeOf<Partial<Answered> & Pick<DtlsAnswer, 'helloVerifyRequest'>>({
+type Body = Partial<Answered> & Pick<DtlsAnswer, 'helloVerifyRequest'>
+
+const writeAnswer = shapeOf<Body>({
   ...ANSWERED,
   helloVerifyRequest: flag,
 })

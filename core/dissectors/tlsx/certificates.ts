@@ -52,6 +52,8 @@ export interface Presented {
   /** ms since 1970. */
   notBefore: number
   notAfter: number
+  /** Warnings that hold at any time. */
+  flaws: readonly string[]
 }
 
 const remembered = new Memo<Presented>(MAX_REMEMBERED)
@@ -66,6 +68,7 @@ export function readCertificate(bytes: Uint8Array): Presented {
       text: constant(JSON.stringify(shown)),
       notBefore: notBefore === null ? Number.NEGATIVE_INFINITY : Date.parse(notBefore),
       notAfter: notAfter === null ? Number.POSITIVE_INFINITY : Date.parse(notAfter),
+      flaws: isReadable(shown) ? flawsOf(shown) : [],
     }
   })
 }
@@ -79,19 +82,27 @@ export function isReadable(shown: Shown): shown is Certificate {
  * somebody trusts its end is not known here.
  */
 export function chainWarnings(chain: readonly Presented[], seconds: number): string[] {
-  const found = new Set<string>()
+  const found: string[] = []
   const own = chain[0]?.shown
-  if (own !== undefined && isReadable(own) && own.selfSigned) found.add('self-signed-certificate')
-  for (const { shown, notBefore, notAfter } of chain) {
-    if (!isReadable(shown)) continue
-    const { keyType, keySize, signatureAlgorithm, selfSigned } = shown
-    if (notAfter < seconds * 1000) found.add('certificate-expired')
-    if (notBefore > seconds * 1000) found.add('certificate-not-yet-valid')
-    if (keySize !== null && keySize < (LEAST_BITS.get(keyType ?? '') ?? 0)) found.add('weak-key')
-    // Nobody checks the signature of a root.
-    if (!selfSigned && BROKEN_HASH.test(signatureAlgorithm ?? '')) found.add('weak-signature')
+  if (own !== undefined && isReadable(own) && own.selfSigned) found.push('self-signed-certificate')
+  for (const { notBefore, notAfter, flaws } of chain) {
+    if (notAfter < seconds * 1000) add(found, 'certificate-expired')
+    if (notBefore > seconds * 1000) add(found, 'certificate-not-yet-valid')
+    for (const flaw of flaws) add(found, flaw)
   }
-  return [...found]
+  return found
+}
+
+function add(found: string[], warning: string): void {
+  if (!found.includes(warning)) found.push(warning)
+}
+
+function flawsOf({ keyType, keySize, signatureAlgorithm, selfSigned }: Certificate): string[] {
+  const flaws: string[] = []
+  if (keySize !== null && keySize < (LEAST_BITS.get(keyType ?? '') ?? 0)) flaws.push('weak-key')
+  // Nobody checks the signature of a root.
+  if (!selfSigned && BROKEN_HASH.test(signatureAlgorithm ?? '')) flaws.push('weak-signature')
+  return flaws
 }
 
 /** NIST SP 800-131A, of 2019. */

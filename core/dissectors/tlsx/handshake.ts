@@ -261,7 +261,7 @@ export const ANSWERED: Fields<Answered> = {
   sessionTicketLifetime: orNull(number),
   ja3s: orNull(plain),
   ja3sText: orNull(plain),
-  alerts: json,
+  alerts: listOf(json),
   encrypted: flag,
   warnings: listOf(plain),
 }
