@@ -1,8 +1,12 @@
-/** One line of standard error that tells how it goes, and is wiped before anything else is written there. */
+/**
+ * Tells on standard error how it goes: on a terminal by its last line, which is wiped before anything else is written
+ * there; elsewhere, as in a log, by a line a minute.
+ */
 import type { Look } from './terminal.ts'
 
 /** Redrawing more often only costs. */
 const EVERY_MS = 100
+const LOG_EVERY_MS = 60_000
 
 export class LastLine {
   private readonly look: Look
@@ -19,12 +23,13 @@ export class LastLine {
   /** As often as one likes. */
   draw(): void {
     const now = performance.now()
-    if (now - this.drawn < EVERY_MS) return
+    const { width } = this.look
+    if (now - this.drawn < (width === null ? LOG_EVERY_MS : EVERY_MS)) return
     this.drawn = now
     const text = this.text()
     if (text === null) return
-    process.stderr.write(`\r${text.slice(0, (this.look.width ?? 80) - 1)}\x1b[K`)
-    this.shown = true
+    process.stderr.write(width === null ? `${text}\n` : `\r${text.slice(0, width - 1)}\x1b[K`)
+    this.shown = width !== null
   }
 
   wipe(): void {

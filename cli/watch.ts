@@ -111,8 +111,9 @@ export async function watch(paths: string[], options: WatchOptions, open: () => 
     tally = pipeline.tally
     const source = packets
     const tableThere = feed !== null && shown.width !== null
-    // Between the rows of a table only what is live has something to say.
-    if (told.width !== null && (source.live || !tableThere)) lastLine = new LastLine(told, () => source.status())
+    // Between the rows of a table only what is live has something to say, and to a log only what is recorded.
+    if (told.width === null ? source.recorded : source.live || !tableThere)
+      lastLine = new LastLine(told, () => source.status())
     scripts.beforeLine = () => lastLine?.wipe()
     const { items, packets: passing } = scripts.wants
     const dissected = options.json || feed !== null || items || scripts.claimant !== null
