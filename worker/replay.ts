@@ -85,6 +85,8 @@ export class Replay {
   /** The target has shown that it is there. */
   private reached = false
   private unreachable: StreamEnd['over'] = null
+  /** Not told of while nobody has shown that he is there: the target may have to be told of instead. */
+  private readonly held: [Played, number][] = []
   /** Flows that were answered then, and nobody answers. */
   private silent = 0
 
@@ -123,13 +125,15 @@ export class Replay {
       signal: this.stopping.signal,
       reached: () => {
         this.reached = true
+        this.tellHeld()
       },
     }
     for (let round = 1; round <= count && !this.isStopped; round++) {
       counts.rounds++
       await this.round({ ...playing, played: played => this.take(played, round) })
     }
-    if (this.unreachable !== null) {
+    if (this.unreachable === null) this.tellHeld()
+    else {
       const transport = this.streams[0]?.transport === 'udp' ? 'UDP' : 'TCP'
       throw new Fault('TARGET_UNREACHABLE', `${host}:${port} over ${transport}: ${this.unreachable}`)
     }
@@ -196,14 +200,19 @@ export class Replay {
         { missing: counts.missing, 'not compared': counts.notCompared, 'not sent': counts.notSent }[verdict.kind],
         verdict.why,
       )
-    if (verdict.kind === 'not sent' && !this.reached) return
     const before = recorded?.elapsedTime ?? null
     const after = replayed?.elapsedTime ?? null
     if (before !== null && after !== null) {
       counts.recorded.add(before)
       counts.replayed.add(after)
     }
-    this.played(played, round)
+    const isSilence = verdict.kind === 'missing' || verdict.kind === 'not sent'
+    if (isSilence && !this.reached) this.held.push([played, round])
+    else this.played(played, round)
+  }
+
+  private tellHeld(): void {
+    for (const [played, round] of this.held.splice(0)) this.played(played, round)
   }
 }
 
