@@ -30,7 +30,8 @@ export function checkHeader({ name, value }: Header): void {
 /** The stream with these headers in each of its requests. */
 export function withHeaders(stream: Stream, headers: readonly Header[]): Stream {
   if (headers.length === 0) return stream
-  const edits = stream.exchanges.map(exchange => editOf(stream, exchange, headers))
+  const edits: Edit[] = []
+  for (const exchange of stream.exchanges) edits.push(editOf(stream, exchange, headers, edits.at(-1)?.by ?? 0))
   const moved = (place: number) => movedPlace(edits, place)
   const sends: Send[] = []
   for (const send of stream.sends) {
@@ -49,19 +50,23 @@ interface Edit {
   start: number
   end: number
   head: Uint8Array
+  /** Bytes by which what lies behind it moves. */
+  by: number
 }
 
-function editOf({ sends }: Stream, { start, end }: Exchange, headers: readonly Header[]): Edit {
+function editOf({ sends }: Stream, { start, end }: Exchange, headers: readonly Header[], by: number): Edit {
   const old = headAt(sends, start, end)
-  return { start, end: start + old.length, head: Buffer.from(editedHead(old.toString('latin1'), headers), 'latin1') }
+  const head = Buffer.from(editedHead(old.toString('latin1'), headers), 'latin1')
+  return { start, end: start + old.length, head, by: by + head.length - old.length }
 }
 
 /** The request from its beginning to the empty line behind its head. */
 function headAt(sends: readonly Send[], start: number, end: number): Buffer {
   const parts: Uint8Array[] = []
   let size = 0
-  for (const send of sends) {
-    if (send.start + send.bytes.length <= start || send.start >= end) continue
+  const first = firstWhere(sends, send => send.start + send.bytes.length > start)
+  for (let i = first; i < sends.length && sends[i]!.start < end; i++) {
+    const send = sends[i]!
     const part = send.bytes.subarray(Math.max(0, start - send.start), end - send.start)
     parts.push(part)
     size += part.length
@@ -120,13 +125,10 @@ export function editedHead(head: string, headers: readonly Header[]): string {
 
 /** A place within a head moves behind it: a head is sent whole. */
 function movedPlace(edits: readonly Edit[], place: number): number {
-  let by = 0
-  for (const { start, end, head } of edits) {
-    if (place <= start) break
-    if (place < end) return start + by + head.length
-    by += head.length - (end - start)
-  }
-  return place + by
+  const next = firstWhere(edits, ({ end }) => end > place)
+  const by = edits[next - 1]?.by ?? 0
+  const edit = edits[next]
+  return edit !== undefined && edit.start < place ? edit.start + by + edit.head.length : place + by
 }
 
 /** What is sent in the place of a piece: heads that begin in it, and the rest of it that lies within no head. */
@@ -134,16 +136,24 @@ function editedBytes(edits: readonly Edit[], { start, bytes }: Send, size: numbe
   const parts: Uint8Array[] = []
   const last = start + bytes.length
   let position = start
-  for (const edit of edits) {
-    if (edit.end <= position) continue
-    if (edit.start >= last) break
-    if (edit.start >= position) {
-      parts.push(bytes.subarray(position - start, edit.start - start), edit.head)
-    }
+  for (let i = firstWhere(edits, ({ end }) => end > start); i < edits.length && edits[i]!.start < last; i++) {
+    const edit = edits[i]!
+    if (edit.start >= position) parts.push(bytes.subarray(position - start, edit.start - start), edit.head)
     position = Math.min(edit.end, last)
   }
   parts.push(bytes.subarray(position - start))
   const edited = Buffer.concat(parts)
   if (edited.length !== size) throw new TypeError(`edited ${edited.length} bytes, expected ${size}`)
   return edited
+}
+
+/** Of those in order the number of the first of which it is true, as of all behind it; their count where it never is. */
+function firstWhere<One>(all: readonly One[], isTrue: (one: One) => boolean): number {
+  let [low, high] = [0, all.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (isTrue(all[middle]!)) high = middle
+    else low = middle + 1
+  }
+  return low
 }

@@ -100,8 +100,7 @@ export class Judge {
 
   /** Those that were sent up to this place will have no answer. */
   abandon(sentTo: number, why: Silence): void {
-    for (const recorded of [...this.open.values()].flat()) {
-      if (recorded.end > sentTo) continue
+    for (const recorded of this.sent(sentTo)) {
       this.answer(recorded.start)
       const verdict: Verdict = recorded.answerEnd === null ? UNANSWERED : { kind: 'missing', why }
       this.tell({ stream: this.stream, recorded: itemOf(recorded), verdict, replayed: null })
@@ -117,6 +116,16 @@ export class Judge {
     if (stream.comparing !== 'bytes' && stream.tail === null) return
     const verdict = isAllSent && this.tailStart !== null ? this.verdictOfBytes(why) : { kind: 'not sent' as const, why }
     this.tell({ stream, recorded: null, verdict, replayed: null })
+  }
+
+  /** In the order of their places. */
+  private sent(sentTo: number): Exchange[] {
+    const found: Exchange[] = []
+    for (const exchanges of this.open.values()) {
+      if (exchanges[0]!.start >= sentTo) break
+      found.push(...exchanges.filter(({ end }) => end <= sentTo))
+    }
+    return found
   }
 
   private answer(start: number): Exchange | null {
