@@ -116,6 +116,15 @@ describe('graphql', () => {
       for (const { request } of items) assert.equal(request!.graphql.operationType, 'mutation')
     })
 
+    it('is no request whose parameters are repeated', () => {
+      for (const repeated of ['query=%7Ba%7D', 'variables=%7B%7D', 'extensions=%7B%7D', 'operationName=a'])
+        assert.equal(
+          exchange(get(`/?query=%7Ba%7D&${repeated}&${repeated}`), answer('')).protocol.macro,
+          'http',
+          repeated,
+        )
+    })
+
     it('takes no other form for an upload', () => {
       const operations = JSON.stringify({ query: 'mutation($f: File) { a(f: $f) }', variables: { f: null } })
       const form = (...parts: [head: string, value: string][]) => {

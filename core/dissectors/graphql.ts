@@ -248,9 +248,14 @@ function askedInTarget(part: Written): Asked | null {
     query,
     operationName,
     documentId,
-    variables: variables === undefined ? undefined : parse(variables),
-    extensions: extensions === undefined ? undefined : parse(extensions),
+    variables: once(variables),
+    extensions: once(extensions),
   })
+}
+
+/** A parameter that is repeated is an array, which is nothing that a request may have. */
+function once(parameter: JsonValue): JsonValue {
+  return typeof parameter === 'string' ? parse(parameter) : parameter
 }
 
 /** Of which a target has one at least. */
