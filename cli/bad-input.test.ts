@@ -79,6 +79,7 @@ describe('bad input on the command line', function () {
     ['a target that has no address', replay('--to', 'nobody.invalid:1', '--server', ':6379'), /no address for "nobody/],
     ['a replay to one of several servers', replay('--to', '127.0.0.1:1'), /go to 8 servers.*choose by --server/],
     ['a replay of nothing', replay('--to', '127.0.0.1:1', '--protocol', 'kafka'), /there is nothing to replay/],
+    ['a protocol that is none', replay('--to', '127.0.0.1:1', '--protocol', 'htpt'), /expected protocols of.*"htpt"/],
     ['a replay of no stream', replay('--to', '127.0.0.1:1', '--stream', 'no.pcap'), /there is nothing to replay/],
     ['no capture to replay', ['replay', '--to', '127.0.0.1:1'], /what to replay is missing/],
     ['two captures to replay', replay('--to', '127.0.0.1:1', '--pcap', SHOP_PCAP), /comes from one place, found/],

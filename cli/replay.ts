@@ -4,6 +4,7 @@ import { formatAddress, parseAddress } from '../core/address.ts'
 import type { Face } from '../core/dissector.ts'
 import { Fault } from '../core/fault.ts'
 import { loadProtocols } from '../core/registry.ts'
+import { only } from '../core/selection.ts'
 import { COMPARISONS, ignoredNames } from '../worker/replay/comparison.ts'
 import {
   CONCURRENCY,
@@ -38,10 +39,10 @@ interface Options {
   server?: Server[]
   protocol?: string[]
   to: Address
-  rate: number | 'max'
+  rate?: number | 'max'
   count: number
-  set: Header[]
-  ignore: string[]
+  set?: Header[]
+  ignore?: string[]
   strict?: true
   concurrency: number
   timeout: number
@@ -68,13 +69,13 @@ export function addReplay(program: Command): void {
     .option('--item <id>', 'only the request of this item, on a connection of its own')
     .option('--stream <name>', 'only this stream, as items name it; may be given again', list)
     .option('--server <ip:port>', 'only streams to this server, or `:port`, or `ip`; may be given again', servers)
-    .option('--protocol <list>', 'only streams that speak these: http, redis, dns, … or tcp, udp', names)
-    .option('--rate <rate>', 'as fast as recorded (1x), 2x, 0.5x, …, or max: only answers are waited for', rate, 1)
+    .option('--protocol <list>', 'only streams that speak these: http (1.x), redis, dns, … or tcp, udp', names)
+    .option('--rate <rate>', 'as fast as recorded (1x), 2x, 0.5x, …, or max: only answers are waited for', rate)
     .option('--count <n>', 'say everything so often', count(1_000_000), 1)
-    .option('--set <header=value>', 'HTTP/1: set or replace a header; may be given again', header, [])
+    .option('--set <header=value>', 'HTTP/1: set or replace a header; may be given again', header)
     .option(
       '--ignore <name>',
-      'a header of HTTP, `body`, or `ttl` of DNS that is not compared; may be given again',
+      'not compared: a header, `body`, `ttl` of DNS, `id` or `moment` of Redis; may be given again',
       list,
     )
     .option('--strict', 'compare also what differs by its nature: dates, ids, cookies')
@@ -102,6 +103,8 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
   const path = pathOf(capture, options)
   const selection = selectionOf(options)
   const protocols = await loadProtocols()
+  // Names that nobody has are told of.
+  if (selection.protocols !== null) only(protocols, selection.protocols)
   const [shown, told] = [lookOf(1), lookOf(2)]
   const interruption = new Interruption()
   const interrupted = () => interruption.code !== null
@@ -115,7 +118,7 @@ async function replay(capture: string | undefined, options: Options): Promise<nu
       process.stderr.write(`${paint(`capture: ${remark}`, 'yellow', told.depth)}\n`)
     if (interruption.code !== null) return interruption.code
     checkOneServer(plan, selection.servers !== null || selection.streams !== null || selection.item !== null)
-    const { to, rate, count, set: headers, ignore = [], strict, concurrency, timeout } = options
+    const { to, rate = 1, count, set: headers = [], ignore = [], strict, concurrency, timeout } = options
     const printer = options.quiet ? null : new Printer(protocols.faces, options.json === true, shown)
     const settings = {
       ...to,
@@ -243,7 +246,7 @@ function seconds(text: string): number {
   return value
 }
 
-function header(text: string, before: Header[]): Header[] {
+function header(text: string, before: Header[] = []): Header[] {
   const at = text.indexOf('=')
   if (at < 1) throw new InvalidArgumentError('Expected HEADER=VALUE: Host=staging.')
   return [...before, { name: text.slice(0, at).trim(), value: text.slice(at + 1).trim() }]
