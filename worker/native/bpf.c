@@ -18,6 +18,8 @@
 
 /* Longer than what any kernel knows; it insists that what it does not know is zero. */
 #define MAX_ATTRIBUTES 512
+/* libbpf gives up after five. */
+#define MAX_TRIES 20
 
 struct request {
   int namespace;
@@ -34,7 +36,11 @@ static void ask(struct request *request) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
   }
-  long done = syscall(SYS_bpf, request->command, request->attributes, request->size);
+  long done;
+  int tries = 0;
+  /* Work that the kernel has for this thread (io_uring's) is no signal and counts as one: it is done on the way back. */
+  do done = syscall(SYS_bpf, request->command, request->attributes, request->size);
+  while (done < 0 && errno == EAGAIN && request->command == BPF_PROG_LOAD && ++tries < MAX_TRIES);
   request->result = done < 0 ? -(int64_t)errno : done;
   if (request->command == BPF_PROG_LOAD) pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
