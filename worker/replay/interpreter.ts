@@ -22,6 +22,7 @@ export class Interpreter {
       wants: () => true,
       protocols: READ,
       most: 0,
+      keeps: () => false,
       opened: tape => {
         this.owners.set(tape, this.current!)
         this.current!.tapes.push(tape)

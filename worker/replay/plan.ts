@@ -27,7 +27,6 @@ export type Refusal =
   | 'datagrams were cut by the capture'
   | 'the server spoke first: nobody asked it'
   | 'sent to a group, not to a server'
-  | 'the client sent nothing'
 
 /** What the client sends at once. */
 export interface Send extends Piece {
@@ -99,6 +98,7 @@ export async function readPlan(feed: Feed, protocols: Protocols, selection: Sele
     wants: c => isSelected(c, selection, wanted?.stream ?? null),
     protocols: READ,
     most: MAX_KEPT,
+    keeps: tape => isWorthKeeping(tape, selection),
     opened: tape => heard.push(tape),
     exchanged: () => {},
   })
@@ -125,6 +125,13 @@ function isSelected(c: Connection, { streams, servers }: Selection, stream: stri
   return servers === null || ends.some(end => isAmong(servers, end))
 }
 
+/** As far as it is known by now. */
+function isWorthKeeping(tape: Tape, { item, protocols }: Selection): boolean {
+  if (tape.isEncrypted || (tape.isMidstream && item === null)) return false
+  const { firstProtocol } = tape
+  return protocols === null || firstProtocol === null || protocols.includes(firstProtocol)
+}
+
 function isAmong(servers: NonNullable<Selection['servers']>, end: End): boolean {
   return servers.some(({ ip, port }) => (ip === null || ip === end.ip) && (port === null || port === end.port))
 }
@@ -148,7 +155,7 @@ function planOf(tapes: readonly Tape[], first: number, selection: Selection): Pl
 
 /** What the stream is known as: the first protocol that was spoken. */
 function protocolOf(tape: Tape): string {
-  return tape.protocols[0] ?? tape.transport
+  return tape.firstProtocol ?? tape.transport
 }
 
 function streamOf(tape: Tape, first: number): Stream | Refusal {

@@ -6,7 +6,7 @@
  */
 import { formatAddress } from '../../core/address.ts'
 import type { Batch } from '../../core/batch.ts'
-import type { Connection, Half } from '../../core/connections.ts'
+import { type Connection, Half } from '../../core/connections.ts'
 import { utf8 } from '../../core/cursor.ts'
 import type { Ending } from '../../core/dissector.ts'
 import { Fault } from '../../core/fault.ts'
@@ -70,8 +70,6 @@ export class Track {
   readonly times: number[] = []
   /** Datagrams that an exchange began with. */
   readonly claimed = new Set<number>()
-  /** No piece is kept any more. */
-  dropped = false
 }
 
 export class Tape {
@@ -85,13 +83,15 @@ export class Tape {
   /** Its beginning was not seen. */
   readonly isMidstream: boolean
   ended: number
+  /** Nothing of it is kept any more. */
+  dropped = false
   /** Why it ended; null while it lives. */
   ending: Ending | null = null
-  private readonly c: Connection
+  private known: Known
   private readonly addresses: readonly [End, End]
 
   constructor(c: Connection, at: number) {
-    this.c = c
+    this.known = c
     this.name = c.stream
     this.transport = c.transport === 'udp' ? 'udp' : 'tcp'
     this.began = at
@@ -104,7 +104,8 @@ export class Tape {
   }
 
   get client(): Track {
-    return this.c.client === this.c.back ? this.back : this.forth
+    const { client, back } = this.known
+    return client === back ? this.back : this.forth
   }
 
   get server(): Track {
@@ -121,43 +122,61 @@ export class Tape {
 
   /** Another protocol followed the first one. */
   get hasSwitched(): boolean {
-    return this.c.spoken.length > 0
+    return this.known.spoken.length > 0
   }
 
   get isEncrypted(): boolean {
-    const { passedOver, dissector, spoken } = this.c
-    if (passedOver === 'encrypted') return true
-    return [...spoken, dissector?.name ?? ''].some(name => ENCRYPTED.includes(name))
+    const { passedOver, dissector, spoken } = this.known
+    if (passedOver === 'encrypted' || (dissector !== null && ENCRYPTED.includes(dissector.name))) return true
+    return spoken.some(name => ENCRYPTED.includes(name))
   }
 
-  /** Names of the dissectors, in the order in which they had their turn. */
-  get protocols(): readonly string[] {
-    const { dissector, spoken } = this.c
-    return dissector === null || spoken.includes(dissector.name) ? spoken : [...spoken, dissector.name]
+  /** Name of the dissector that had its turn first; null: none had. */
+  get firstProtocol(): string | null {
+    return this.known.spoken[0] ?? this.known.dissector?.name ?? null
   }
 
   /** Name of the dissector that reads at present; empty: none does. */
   get protocol(): string {
-    return this.c.dissector?.name ?? ''
+    return this.known.dissector?.name ?? ''
   }
 
   /** Its bytes are not what they seemed. */
   get isMalformed(): boolean {
-    return this.c.malformed > 0
+    return this.known.malformed > 0
   }
 
   get resetBy(): 'client' | 'server' | null {
-    return this.c.reset
+    return this.known.reset
+  }
+
+  /** Lets go of the connection, which is over: what is asked of it stays. */
+  seal(why: Ending, at: number): void {
+    const { client, back, spoken, dissector, passedOver, malformed, reset } = this.known
+    this.ending = why
+    this.ended = at
+    const side = client === null ? null : client === back ? BACK : FORTH
+    this.known = { client: side, forth: FORTH, back: BACK, spoken, dissector, passedOver, malformed, reset }
   }
 
   track(half: Half): Track {
-    return half === this.c.forth ? this.forth : this.back
+    return half === this.known.forth ? this.forth : this.back
   }
 
   peer(track: Track): Track {
     return track === this.forth ? this.back : this.forth
   }
 }
+
+/** What is asked of a connection. */
+type Known = Pick<
+  Connection,
+  'client' | 'forth' | 'back' | 'spoken' | 'dissector' | 'passedOver' | 'malformed' | 'reset'
+>
+
+/** Of connections that are over. */
+const FORTH = new Half()
+const BACK = new Half()
 
 const ENCRYPTED = ['tlsx', 'dtls', 'quic']
 
@@ -170,6 +189,8 @@ export interface TapesSettings {
   protocols: readonly string[]
   /** Bytes to keep over all connections; 0: none are kept, only places. */
   most: number
+  /** Is what this connection says still worth keeping? Asked again as more is known. */
+  keeps(tape: Tape): boolean
   /** A connection was heard for the first time. */
   opened(tape: Tape): void
   /** The item of an exchange is there. */
@@ -179,6 +200,8 @@ export interface TapesSettings {
 /** Beside the bytes of a piece, and beside the text of an exchange. */
 const PIECE_BYTES = 256
 const EXCHANGE_BYTES = 512
+/** Of a connection, whatever it says. */
+const TAPE_BYTES = 1024
 
 export class Tapes implements Witness {
   private readonly settings: TapesSettings
@@ -257,15 +280,14 @@ export class Tapes implements Witness {
     const tape = this.tapes.get(c)
     this.tapes.delete(c)
     if (tape === undefined || tape === null) return
-    tape.ending = why
-    tape.ended = milliseconds(c.lastSeconds, c.lastNanoseconds)
     this.spare(tape)
+    tape.seal(why, milliseconds(c.lastSeconds, c.lastNanoseconds))
   }
 
   item(c: Connection, request: Request | null, answer: Answer | null): void {
     const tape = this.tapes.get(c) ?? null
     const protocol = c.dissector?.name ?? ''
-    if (tape === null || request === null || !this.settings.protocols.includes(protocol)) return
+    if (tape === null || tape.dropped || request === null || !this.settings.protocols.includes(protocol)) return
     const [start, end] = place(tape, request)
     if (start < 0) return
     const id = `${this.settings.worker}/${tape.name}-${c.items}`
@@ -298,7 +320,10 @@ export class Tapes implements Witness {
     if (known !== undefined) return known
     const tape = this.settings.wants(c) ? new Tape(c, at) : null
     this.tapes.set(c, tape)
-    if (tape !== null) this.settings.opened(tape)
+    if (tape !== null) {
+      if (this.settings.most > 0) this.count(TAPE_BYTES)
+      this.settings.opened(tape)
+    }
     return tape
   }
 
@@ -318,7 +343,7 @@ export class Tapes implements Witness {
     if (tape.transport === 'udp') track.times.push(at)
     if (this.settings.most === 0) return
     this.spare(tape)
-    if (track.dropped) return
+    if (tape.dropped) return
     // Not slice, which copies nothing where the source's buffer is a Buffer.
     const { lastAt: heardAt } = tape.peer(track)
     track.pieces.push({ start: place, bytes: new Uint8Array(bytes.subarray(start, end)), at, heard, heardAt })
@@ -327,11 +352,11 @@ export class Tapes implements Witness {
 
   /** Lets go of what nobody will send or compare. */
   private spare(tape: Tape): void {
-    if (tape.isEncrypted) {
+    if (tape.dropped) return
+    if (!this.settings.keeps(tape)) {
+      tape.dropped = true
       this.drop(tape.client)
       this.drop(tape.server)
-      tape.client.dropped = true
-      tape.server.dropped = true
     } else if (this.settings.protocols.includes(tape.protocol)) this.drop(tape.server)
   }
 

@@ -17,7 +17,14 @@ export interface Mirror {
 /** By the names of streams. */
 export async function readTapes(path: string, protocols: Protocols): Promise<Map<string, Tape>> {
   const found = new Map<string, Tape>()
-  const settings = { worker: 'mirror', wants: () => true, protocols: [], most: 1 << 30, exchanged: () => {} }
+  const settings = {
+    worker: 'mirror',
+    wants: () => true,
+    protocols: [],
+    most: 1 << 30,
+    keeps: () => true,
+    exchanged: () => {},
+  }
   const tapes = new Tapes({ ...settings, opened: tape => found.set(tape.name, tape) })
   const pipeline = new Pipeline({ protocols, worker: 'mirror', node: null, keepBodies: 0, witness: tapes }, () => {})
   const capture = await openCapture(path)
