@@ -82,7 +82,10 @@ export async function mirrorUdp(tapes: readonly Tape[]): Promise<Mirror> {
   const socket = createSocket('udp4')
   socket.on('message', (bytes: Buffer, from: RemoteInfo) => {
     const key = `${from.address}:${from.port}`
-    const flow = flows.get(key) ?? { number: heard.push(Buffer.alloc(0)) - 1, count: 0, sent: 0 }
+    const known = flows.get(key)
+    // The system gives the port of a flow that is over to another one.
+    const isOver = known === undefined || known.count >= (tapes[known.number]?.client.pieces.length ?? 0)
+    const flow = isOver ? { number: heard.push(Buffer.alloc(0)) - 1, count: 0, sent: 0 } : known
     flows.set(key, flow)
     heard[flow.number] = Buffer.concat([heard[flow.number]!, bytes])
     flow.count++
