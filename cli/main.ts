@@ -47,7 +47,7 @@ for (const load of Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]!] : Object.
   (await load())(program)
 
 // `2>&1 | head`: nobody reads what we have to say, which is no reason to fail.
-process.stderr.on('error', () => {})
+for (const output of [process.stdout, process.stderr]) output.on('error', () => {})
 
 try {
   await program.parseAsync()
