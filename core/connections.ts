@@ -95,6 +95,8 @@ export interface Prefix {
   version: string
   /** Whose address is the `src`. */
   asker: Side
+  /** The beginning of `id`. */
+  identity: Uint8Array
   text: Uint8Array
 }
 

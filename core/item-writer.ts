@@ -194,11 +194,14 @@ export class ItemWriter {
     const version = request?.version ?? answer?.version ?? event?.version ?? face.version
     const asker = request?.asker ?? answer?.asker ?? event!.asker
     let prefix = c.prefixes[0]
-    if (prefix === undefined || prefix.face !== face || prefix.version !== version || prefix.asker !== asker)
-      prefix = this.prefix(c, face, version, asker)
+    if (prefix === undefined || prefix.face !== face || prefix.version !== version || prefix.asker !== asker) {
+      // Most flows of datagrams have one item, and there are tens of thousands of them: theirs is not kept.
+      const once = c.items === 0 && c.transport === 'udp'
+      prefix = once ? this.passing(c, face, version, asker) : this.prefix(c, face, version, asker)
+    }
 
     out.raw(ID)
-    out.raw(c.identity!)
+    out.raw(prefix.identity)
     out.byte(45)
     const index = c.items++
     this.trace?.item(c, index, spansOf(request, answer, event))
@@ -280,24 +283,36 @@ export class ItemWriter {
     const { prefixes } = c
     const known = prefixes.findIndex(one => one.face === face && one.version === version && one.asker === asker)
     if (known < 0 && prefixes.length === MAX_PREFIXES) prefixes.pop()
-    const prefix = known < 0 ? this.describe(c, face, version, asker) : prefixes.splice(known, 1)[0]!
+    const prefix = known < 0 ? this.lasting(c, face, version, asker) : prefixes.splice(known, 1)[0]!
     prefixes.unshift(prefix)
     return prefix
   }
 
+  private lasting(c: Connection, face: Face, version: string, asker: Side): Prefix {
+    const { about, named } = this
+    this.describe(c, face, version, asker)
+    c.identity ??= named.save()
+    return { face, version, asker, identity: c.identity, text: about.save() }
+  }
+
+  /** Until the next one is described. */
+  private passing(c: Connection, face: Face, version: string, asker: Side): Prefix {
+    const { about, named } = this
+    this.describe(c, face, version, asker)
+    const identity = named.bytes.subarray(0, named.length)
+    return { face, version, asker, identity, text: about.bytes.subarray(0, about.length) }
+  }
+
   /** What items of a connection have in common: the beginning of their id, and `stream` to the key of `timestamp`. */
-  private describe(c: Connection, face: Face, version: string, asker: Side): Prefix {
-    const { about, workerText } = this
-    if (c.identity === null) {
-      about.length = 0
-      about.raw(workerText)
-      about.byte(SLASH)
-      about.ascii(c.stream)
-      c.identity = about.save()
-    }
+  private describe(c: Connection, face: Face, version: string, asker: Side): void {
+    const { about, named, workerText } = this
+    named.length = 0
+    named.raw(workerText)
+    named.byte(SLASH)
+    named.ascii(c.stream)
     about.length = 0
     about.raw(STREAM)
-    about.rawRange(c.identity, workerText.length + 1, c.identity.length)
+    about.rawRange(named.bytes, workerText.length + 1, named.length)
     about.raw(this.protocol(c, face, version))
     const asked = (c.client === c.back) === (asker === 'client')
     about.raw(SRC)
@@ -307,8 +322,8 @@ export class ItemWriter {
     if (asked) endpoint(about, c, 0, c.port)
     else endpoint(about, c, 4, c.otherPort)
     about.raw(TIMESTAMP)
-    return { face, version, asker, text: about.save() }
   }
+  private readonly named = new JsonWriter(256)
   private readonly about = new JsonWriter(2048)
 
   /** From behind `stream` to `protocol`. Thousands of connections speak the same few. */
