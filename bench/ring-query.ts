@@ -6,6 +6,8 @@
  */
 import { readdirSync, statSync } from 'node:fs'
 import { PcapngWriter } from '../core/pcapng-writer.ts'
+import { Pipeline } from '../core/pipeline.ts'
+import { loadProtocols } from '../core/registry.ts'
 import { PacketFilter } from '../worker/bpf/expression.ts'
 import { narrow } from '../worker/bpf/narrowing.ts'
 import { openReader } from '../worker/reader.ts'
@@ -33,6 +35,8 @@ await inFolder(async folder => {
   await query(ring, 'port', 'udp port 53', null)
   await query(ring, 'second', null, time)
   await query(ring, 'not-indexed', 'len > 1500', null)
+  await queryItems(ring, 'stream', stream)
+  await queryItems(ring, 'port', 'udp port 53')
   for (const [name, more] of [
     ['pcapdump.stream', ['--filter', stream]],
     ['pcapdump.everything', ['--no-items']],
@@ -166,4 +170,34 @@ async function query(directory: string, name: string, expression: string | null,
   figure(`${name}.first`, first / 1000, 's')
   figure(`${name}.last`, last / 1000, 's')
   figure(`${name}.cpu`, (user + system) / 1e6, 's')
+}
+
+/** As `query`, and understood: when the first and the last item are there. */
+async function queryItems(directory: string, name: string, expression: string): Promise<void> {
+  const protocols = await loadProtocols()
+  const cpu = process.cpuUsage()
+  const began = performance.now()
+  const filter = new PacketFilter(expression)
+  const reader = openReader(directory, { from: null, to: null, filter: narrow(expression) })
+  let first = 0
+  let items = 0
+  const pipeline = new Pipeline({ protocols, worker: 'bench', node: null, keepBodies: 1 << 20 }, batch => {
+    if (items === 0) first = performance.now() - began
+    items += batch.count
+  })
+  while (await reader.load()) {
+    for (let packet = reader.next(); packet !== null; packet = reader.next())
+      if (filter.wants(packet)) pipeline.packet(packet)
+    // Whoever looks on sees them as they come.
+    pipeline.flush()
+  }
+  pipeline.finish()
+  const last = performance.now() - began
+  const { user, system } = process.cpuUsage(cpu)
+  reader.close()
+  note(`${expression}, as items`)
+  figure(`items.${name}.items`, items, 'items')
+  figure(`items.${name}.first`, first / 1000, 's')
+  figure(`items.${name}.last`, last / 1000, 's')
+  figure(`items.${name}.cpu`, (user + system) / 1e6, 's')
 }

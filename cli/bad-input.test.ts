@@ -53,6 +53,7 @@ describe('bad input on the command line', function () {
     ['an age of a ring of nothing', ['tap', '--ring-age', '0h'], /'0h' is invalid.*30m, 24h or 7d/],
     ['an address that is none', ['tap', '--address', '10.0.0.1,10.0.0.256'], /found 10\.0\.0\.256/],
     ['an interface without a name', ['tap', '-i', 'eth0,'], /'eth0,' is invalid/],
+    ['no thread', ['tap', '--fanout', '0'], /'0' is invalid.*from 1 to 64/],
     ['a sample of none', ['tap', '--sample', '0'], /'0' is invalid.*above 0/],
     ['a sample of all and more', ['tap', '--sample', '101'], /'101' is invalid.*up to 100/],
     [

@@ -20,6 +20,7 @@ interface Options extends WatchOptions {
   ringSize?: number
   ringAge?: number
   sample?: number
+  fanout?: number
   own?: true
   hardwareTimes?: true
   dissect: boolean
@@ -45,6 +46,7 @@ export function addTap(program: Command): void {
     .option('--ring-size <size>', 'as 500M or 10G; the oldest packets go first (default: 1G)', size)
     .option('--ring-age <age>', 'as 30m, 24h or 7d (default: 24h)', age)
     .option('--sample <percent>', 'record so many of a hundred flows, each whole', percent)
+    .option('--fanout <n>', 'sockets and threads that share the packets of an interface (default: 1)', threads)
     .option('--own', 'also what Hookline itself sends and receives')
     .option('--hardware-times', 'by the network card, where it stamps packets and its clock is kept right')
     .option('--no-dissect', 'only record: no table (scripts still see what they have hooks for)')
@@ -91,6 +93,7 @@ const RECORDING = [
   'ringSize',
   'ringAge',
   'sample',
+  'fanout',
   'own',
   'hardwareTimes',
 ] as const
@@ -113,6 +116,7 @@ function recorderOf(options: Options) {
       own: options.own === true,
       hardwareTimes: options.hardwareTimes === true,
       samplePercent: options.sample ?? 100,
+      fanout: options.fanout ?? 1,
     },
   } as const
 }
@@ -157,6 +161,16 @@ function age(text: string): number {
   if (digits === undefined || Number(digits) === 0) throw new InvalidArgumentError('Expected an age as 30m, 24h or 7d.')
   return Number(digits) * AGES[unit!]!
 }
+
+function threads(text: string): number {
+  const value = Number(text)
+  if (!(Number.isInteger(value) && value >= 1 && value <= MOST_THREADS))
+    throw new InvalidArgumentError(`Expected a number of threads, from 1 to ${MOST_THREADS}.`)
+  return value
+}
+
+/** More than any node's processors: each has a ring of the kernel's of its own. */
+const MOST_THREADS = 64
 
 function percent(text: string): number {
   const found = Number(text)
