@@ -1,6 +1,7 @@
 /**
- * Asks the refiners about each item before it is written, and says which items are wanted at all. An item that one of them takes shows the refiner's face, under
- * the name of the protocol that carried it: whoever filters for `http` goes on seeing it.
+ * Asks the refiners about each item before it is written, and says which items are wanted at all. An item that one of
+ * them takes shows the refiner's face, under the name of the protocol that carried it: whoever filters for `http` goes on
+ * seeing it.
  */
 import type { Exchange, Face, Refiner, Transport } from './dissector.ts'
 import type { Json } from './item.ts'
@@ -10,6 +11,9 @@ import type { Protocols } from './registry.ts'
 export class Refining {
   private readonly refiners: readonly Refiner[]
   private readonly asked = new Map<Face, readonly Asked[]>()
+  /** Names of protocols; null: all. */
+  private told: ReadonlySet<string> | null = null
+  private readonly nobodys = new Map<Transport, Face>()
   /** One for all items: nobody keeps it. */
   private readonly exchange: { -readonly [name in keyof Exchange]: Exchange[name] } = {
     host: '',
@@ -27,9 +31,6 @@ export class Refining {
     this.told = told ?? null
     for (const face of faces) if (face.unclaimed !== undefined) this.nobodys.set(face.unclaimed, face)
   }
-  /** Names of protocols; null: all. */
-  private told: ReadonlySet<string> | null = null
-  private readonly nobodys = new Map<Transport, Face>()
 
   isTold({ name }: Face): boolean {
     return this.told === null || this.told.has(name)
