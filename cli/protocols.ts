@@ -1,13 +1,8 @@
-/** What items are made of: the protocols that `--protocols` and `--with` choose, and how much of bodies. */
+/** The protocols that `--protocols` and `--with` choose. */
 import { InvalidArgumentError } from 'commander'
 import { Fault } from '../core/fault.ts'
 import type { Protocols } from '../core/registry.ts'
 import { including, only } from '../core/selection.ts'
-
-/** Bytes of a body that an item keeps. */
-export const KEPT_BODY = 1 << 20
-/** In ids of items, where a machine watches itself. */
-export const WORKER = 'local'
 
 interface Choice {
   protocols?: string[]

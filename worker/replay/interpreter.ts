@@ -7,7 +7,8 @@
 import { emptyPacket } from '../../core/packet.ts'
 import { Pipeline } from '../../core/pipeline.ts'
 import type { Protocols } from '../../core/registry.ts'
-import { KEPT_BODY, READ } from './plan.ts'
+import { KEPT_BODY } from '../own-items.ts'
+import { READ } from './plan.ts'
 import { type Exchange, type Tape, Tapes } from './tape.ts'
 
 export class Interpreter {

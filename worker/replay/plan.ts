@@ -4,6 +4,7 @@ import type { Connection } from '../../core/connections.ts'
 import { Fault } from '../../core/fault.ts'
 import { Pipeline } from '../../core/pipeline.ts'
 import type { Protocols } from '../../core/registry.ts'
+import { KEPT_BODY, WORKER } from '../own-items.ts'
 import { type Feed, readItemId } from './feed.ts'
 import { type End, type Exchange, itemOf, type Piece, type Tape, Tapes } from './tape.ts'
 
@@ -86,9 +87,6 @@ export interface Plan {
 
 /** Bytes that are kept of a capture: what is to be sent, and the answers to compare with. */
 const MAX_KEPT = 512 << 20
-/** Bytes of a body that are compared. */
-export const KEPT_BODY = 1 << 20
-const WORKER = 'local'
 
 export async function readPlan(feed: Feed, protocols: Protocols, selection: Selection): Promise<Plan> {
   const wanted = selection.item === null ? null : readItemId(selection.item)
