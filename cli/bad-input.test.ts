@@ -54,6 +54,7 @@ describe('bad input on the command line', function () {
     ['an address that is none', ['tap', '--address', '10.0.0.1,10.0.0.256'], /found 10\.0\.0\.256/],
     ['an interface without a name', ['tap', '-i', 'eth0,'], /'eth0,' is invalid/],
     ['no thread', ['tap', '--fanout', '0'], /'0' is invalid.*from 1 to 64/],
+    ['more threads than there may be', ['tap', '--fanout', '65'], /'65' is invalid.*from 1 to 64/],
     ['a sample of none', ['tap', '--sample', '0'], /'0' is invalid.*above 0/],
     ['a sample of all and more', ['tap', '--sample', '101'], /'101' is invalid.*up to 100/],
     [

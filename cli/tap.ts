@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseAddress } from '../core/address.ts'
 import { Fault } from '../core/fault.ts'
-import type { CaptureName } from '../worker/capture.ts'
+import { type CaptureName, MOST_FANOUT } from '../worker/capture.ts'
 import { CAPTURES } from '../worker/sources/choice.ts'
 import { openRing } from './ring-source.ts'
 import { openFile, type Source, wireOptions } from './source.ts'
@@ -46,7 +46,11 @@ export function addTap(program: Command): void {
     .option('--ring-size <size>', 'as 500M or 10G; the oldest packets go first (default: 1G)', size)
     .option('--ring-age <age>', 'as 30m, 24h or 7d (default: 24h)', age)
     .option('--sample <percent>', 'record so many of a hundred flows, each whole', percent)
-    .option('--fanout <n>', 'sockets and threads that share the packets of an interface (default: 1)', threads)
+    .option(
+      '--fanout <n>',
+      `sockets and threads that share the packets of an interface, up to ${MOST_FANOUT} (default: 1)`,
+      threads,
+    )
     .option('--own', 'also what Hookline itself sends and receives')
     .option('--hardware-times', 'by the network card, where it stamps packets and its clock is kept right')
     .option('--no-dissect', 'only record: no table (scripts still see what they have hooks for)')
@@ -164,13 +168,10 @@ function age(text: string): number {
 
 function threads(text: string): number {
   const value = Number(text)
-  if (!(Number.isInteger(value) && value >= 1 && value <= MOST_THREADS))
-    throw new InvalidArgumentError(`Expected a number of threads, from 1 to ${MOST_THREADS}.`)
+  if (!(Number.isInteger(value) && value >= 1 && value <= MOST_FANOUT))
+    throw new InvalidArgumentError(`Expected a number of threads, from 1 to ${MOST_FANOUT}.`)
   return value
 }
-
-/** More than any node's processors: each has a ring of the kernel's of its own. */
-const MOST_THREADS = 64
 
 function percent(text: string): number {
   const found = Number(text)

@@ -9,6 +9,8 @@ export interface CaptureSource {
   name: CaptureName
   /** Two or three words, as in `capturing by …`. */
   title: string
+  /** `CaptureOptions.fanout` that it can do; without it 1. */
+  mostFanout?: number
   /** What keeps it from capturing on this machine and what that thing needs, in words; null: nothing does. */
   obstacle(options: CaptureOptions): Promise<string | null>
   /**
@@ -34,7 +36,7 @@ export interface CaptureOptions {
   promiscuous: boolean
   /** Of the kernel, for all interfaces together. */
   bufferBytes: number
-  /** Sockets and threads that share the packets of an interface (PACKET_FANOUT). */
+  /** Sockets and threads that share the packets of an interface (PACKET_FANOUT), 1 to MOST_FANOUT. */
   fanout: number
   /** Also the packets of Hookline itself. */
   own: boolean
@@ -111,6 +113,9 @@ export interface Capture {
   /** Sees no more packets, hands over what was seen, counts a last time, frees everything. */
   stop(): Promise<void>
 }
+
+/** More than the processors of any node that has anything else to do: each has a ring of the kernel's of its own. */
+export const MOST_FANOUT = 64
 
 /** A disk that stalls for some seconds at 200 000 small packets a second costs none. */
 export const DEFAULT_BUFFER_BYTES = 128 << 20

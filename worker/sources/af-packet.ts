@@ -9,7 +9,7 @@ import { Bpf, type BpfCall, word } from '../bpf/bpf.ts'
 import { readClassic } from '../bpf/classic.ts'
 import { LINK, type LinkFilter, PACKET_FILTER_MAPS, packetFilter, SNAP_LENGTH } from '../bpf/packet-filter.ts'
 import { Targets } from '../bpf/selection.ts'
-import type { Capture, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
+import { type Capture, type CaptureOptions, type CaptureSink, type CaptureSource, MOST_FANOUT } from '../capture.ts'
 import { HARDWARE, type Interface, Interfaces, openNamespace } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
@@ -18,6 +18,7 @@ import { type CountingFunctions, type CountingSocket, PacketCounters } from './p
 export const afPacket: CaptureSource = {
   name: 'af_packet',
   title: 'AF_PACKET',
+  mostFanout: MOST_FANOUT,
   obstacle: async options => obstacleOf(options),
   open: async (options, sink) => PacketCapture.open(options, sink),
 }
@@ -68,8 +69,6 @@ const MOST_BLOCK_BYTES = 1 << 20
 const LEAST_BLOCKS = 4
 /** A ring is cut into about so many blocks. */
 const BLOCKS = 64
-/** Sockets of a group, as the kernel has it. */
-const MAX_FANOUT = 256
 /** PACKET_FANOUT_HASH with PACKET_FANOUT_FLAG_UNIQUEID: by flow, in a group that nobody else has. */
 const NEW_FANOUT = 0x2000 << 16
 const ENOMEM = -12
@@ -233,7 +232,7 @@ class PacketCapture implements Capture {
   }
 
   private openSockets(interfaceIndex: number, interfaces: readonly Interface[]): void {
-    const fanout = Math.max(1, Math.min(MAX_FANOUT, this.options.fanout))
+    const { fanout } = this.options
     let group = fanout > 1 ? NEW_FANOUT : -1
     const opened: PacketSocket[] = []
     try {

@@ -55,6 +55,16 @@ describe('the choice of a way to capture', () => {
     })
   })
 
+  it('is one that can share an interface among so many sockets', async () => {
+    const sources = NAMES.map(name => ({ ...source(name, null), ...(name === 'af_packet' && { mostFanout: 8 }) }))
+    const choice = (wanted: 'best' | CaptureName, fanout: number) =>
+      chooseSource(wanted, { ...Watcher.everything, fanout }, sources)
+    assert.equal((await choice('best', 8)).source.name, 'af_packet')
+    assert.match((await choice('best', 8)).passedOver[0]!.why, /cannot be shared among 8 sockets/)
+    await assert.rejects(choice('ebpf', 2), { code: 'CAPTURE_IMPOSSIBLE', message: /shared among 2 sockets/ })
+    await assert.rejects(choice('af_packet', 9), { code: 'CAPTURE_IMPOSSIBLE', message: /at most 8 .* 9 were asked/ })
+  })
+
   it('takes packets away only when it is asked to', async () => {
     const sources = NAMES.map(name => source(name, name === 'af_xdp' ? null : 'no'))
     await assert.rejects(chooseSource('best', Watcher.everything, sources), { code: 'CAPTURE_IMPOSSIBLE' })

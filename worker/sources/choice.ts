@@ -32,7 +32,7 @@ export async function chooseSource(
   const passedOver: Choice['passedOver'] = []
   let reserve: CaptureSource | null = null
   for (const source of sources.filter(({ name }) => !BY_NAME_ONLY.includes(name))) {
-    const obstacle = await source.obstacle(options)
+    const obstacle = await obstacleOf(source, options)
     const reservation = obstacle === null ? ((await source.reservation?.(options)) ?? null) : null
     if (obstacle === null && reservation === null) return { source, passedOver }
     if (obstacle === null) reserve ??= source
@@ -53,9 +53,18 @@ async function named(
 ): Promise<CaptureSource> {
   const source = sources.find(known => known.name === name)
   if (source === undefined) throw new Fault('CAPTURE_UNKNOWN', `nothing captures by ${name} here`)
-  const obstacle = await source.obstacle(options)
+  const obstacle = await obstacleOf(source, options)
   if (obstacle !== null) throw new Fault('CAPTURE_IMPOSSIBLE', `${name} cannot capture here: ${obstacle}`)
   return source
+}
+
+async function obstacleOf(source: CaptureSource, options: CaptureOptions): Promise<string | null> {
+  const obstacle = await source.obstacle(options)
+  const { mostFanout = 1 } = source
+  const { fanout } = options
+  if (obstacle !== null || fanout <= mostFanout) return obstacle
+  if (mostFanout > 1) return `at most ${mostFanout} sockets share an interface, and ${fanout} were asked for`
+  return `an interface's packets cannot be shared among ${fanout} sockets there`
 }
 
 function inWords(passedOver: Choice['passedOver']): string {
