@@ -1,5 +1,5 @@
 /** What became of captured packets, in words. */
-import type { CaptureCounters } from '../worker/capture.ts'
+import { type CaptureCounters, noCounters } from '../worker/capture.ts'
 import { counted, grouped } from './terminal.ts'
 
 /** A line or two; `passed` says what became of those that nothing kept. */
@@ -22,18 +22,7 @@ const CAUSES: readonly (readonly [keyof CaptureCounters, string])[] = [
 ]
 
 export function sumOfCounters(all: Iterable<CaptureCounters>): CaptureCounters {
-  const sum: CaptureCounters = {
-    seen: 0,
-    passed: 0,
-    dropped: 0,
-    overrun: 0,
-    filtered: 0,
-    untargeted: 0,
-    sampledOut: 0,
-    duplicates: 0,
-    own: 0,
-    freezes: 0,
-  }
+  const sum = noCounters()
   for (const counters of all)
     for (const name of Object.keys(sum) as (keyof CaptureCounters)[]) sum[name] += counters[name]
   return sum

@@ -17,7 +17,7 @@ describe('snapshot', function () {
   const words = rings.flatMap(ring => ['--ring', ring])
   let count = 0
   before(async () => {
-    for (const [i, ring] of rings.entries()) count += await ringOf(ring, SHOP_PCAP, n => n % 2 === i)
+    for (const [i, ring] of rings.entries()) count += ringOf(ring, SHOP_PCAP, n => n % 2 === i)
   })
   after(() => rmSync(folder, { recursive: true }))
 

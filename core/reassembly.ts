@@ -21,18 +21,21 @@ const MAX_EARLY_SEGMENTS = 4096
 /** What a segment takes beside its bytes: one byte a segment must not cost hundreds that nobody counts. */
 const SEGMENT_BYTES = 256
 
-/** Who is told of the bytes in order. `ack` is what the sender had received when it sent them. */
+/** Bytes that one half sent, and when the packet was captured that brought them. They are only valid during the call. */
+export type Said = [
+  c: Connection,
+  half: Half,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  seconds: number,
+  nanoseconds: number,
+]
+
+/** Who is told of the bytes in order. */
 export interface Reader {
-  bytes(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    ack: number,
-  ): void
+  /** `ack` is what the sender had received when it sent them. */
+  bytes(...said: [...Said, ack: number]): void
   /** `length` bytes before `half.next` were never seen. */
   gap(c: Connection, half: Half, length: number): void
 }

@@ -6,7 +6,7 @@
 import type { Connection, Half } from './connections.ts'
 import type { Conversation } from './conversation.ts'
 import type { Ending } from './dissector.ts'
-import type { Reader } from './reassembly.ts'
+import type { Reader, Said } from './reassembly.ts'
 import type { Refining } from './refining.ts'
 import type { Tally } from './tally.ts'
 
@@ -14,16 +14,8 @@ import type { Tally } from './tally.ts'
 export interface Listener extends Reader {
   end(c: Connection, half: Half, why: Ending): void
   finish(c: Connection, why: Ending): void
-  datagram(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    missing: number,
-  ): void
+  /** `missing`: so many of its last bytes the capture cut off. */
+  datagram(...said: [...Said, missing: number]): void
 }
 
 /** Who takes such streams. Everything comes in order; `bytes` are only valid during the call. */
@@ -73,19 +65,11 @@ export class Unclaimed implements Listener {
     this.tally = tally
   }
 
-  bytes(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    ack: number,
-  ): void {
+  bytes(...said: [...Said, ack: number]): void {
+    const [c, half, bytes, start, end, seconds, nanoseconds, ack] = said
     const { next } = half
     const { parsed } = this.tally
-    this.conversation.bytes(c, half, bytes, start, end, seconds, nanoseconds, ack)
+    this.conversation.bytes(...said)
     // Those behind the end are counted as that.
     if (!this.isUnclaimed(c) || (half.ended && !c.unknown)) return
     if (this.tally.parsed !== parsed) {
@@ -108,18 +92,10 @@ export class Unclaimed implements Listener {
     }
   }
 
-  datagram(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    missing: number,
-  ): void {
+  datagram(...said: [...Said, missing: number]): void {
+    const [c, half, bytes, start, end, seconds, nanoseconds, missing] = said
     const { parsed } = this.tally
-    this.conversation.datagram(c, half, bytes, start, end, seconds, nanoseconds, missing)
+    this.conversation.datagram(...said)
     if (missing > 0 || this.tally.parsed !== parsed || !this.isUnclaimed(c)) return
     this.claimant.bytes(c, half, bytes, start, end, { seconds, nanoseconds, ack: 0, next: 0 })
   }

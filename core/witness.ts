@@ -1,11 +1,13 @@
 /**
  * Hears everything that is said over TCP and UDP, in order, beside the conversation, and which of it each item tells of:
- * for who says it again (worker/replay.ts).
+ * for who says it again (worker/replay.ts). A trace (trace.ts) hears of packets instead, before they are put in order and
+ * also of those that say nothing.
  */
 import type { Connection, Half } from './connections.ts'
 import type { Ending } from './dissector.ts'
 import type { Answer } from './item-writer.ts'
 import type { Request } from './pairing.ts'
+import type { Said } from './reassembly.ts'
 import type { Listener } from './unclaimed.ts'
 
 /** Bytes are only valid during the call, and heard before any item is made of them. */
@@ -24,18 +26,9 @@ export class Witnessed implements Listener {
     this.witness = witness
   }
 
-  bytes(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    ack: number,
-  ): void {
-    this.witness.bytes(c, half, bytes, start, end, seconds, nanoseconds, ack)
-    this.listener.bytes(c, half, bytes, start, end, seconds, nanoseconds, ack)
+  bytes(...said: [...Said, ack: number]): void {
+    this.witness.bytes(...said)
+    this.listener.bytes(...said)
   }
 
   gap(c: Connection, half: Half, length: number): void {
@@ -43,18 +36,9 @@ export class Witnessed implements Listener {
     this.listener.gap(c, half, length)
   }
 
-  datagram(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    missing: number,
-  ): void {
-    this.witness.datagram(c, half, bytes, start, end, seconds, nanoseconds, missing)
-    this.listener.datagram(c, half, bytes, start, end, seconds, nanoseconds, missing)
+  datagram(...said: [...Said, missing: number]): void {
+    this.witness.datagram(...said)
+    this.listener.datagram(...said)
   }
 
   end(c: Connection, half: Half, why: Ending): void {

@@ -104,6 +104,21 @@ export interface CaptureCounters {
   freezes: number
 }
 
+export function noCounters(): CaptureCounters {
+  return {
+    seen: 0,
+    passed: 0,
+    dropped: 0,
+    overrun: 0,
+    filtered: 0,
+    untargeted: 0,
+    sampledOut: 0,
+    duplicates: 0,
+    own: 0,
+    freezes: 0,
+  }
+}
+
 export interface Capture {
   readonly name: CaptureName
   /** Packets of other addresses than these are left out from now on, without a gap for those that stay. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Packet } from '../core/packet.ts'
 import { CaptureParser } from '../core/pcap.ts'
-import type { CaptureCounters } from './capture.ts'
+import { noCounters } from './capture.ts'
 import { type Exported, type ExportOptions, exportPackets, PLAIN } from './export.ts'
 import { openReader } from './reader.ts'
 import { Ring } from './ring.ts'
@@ -110,7 +110,7 @@ describe('export of rings', () => {
   it('writes names, secrets and what was lost', async () => {
     ring('a', ring => {
       ring.packets(chunk(0, 10), 10)
-      ring.counters(0, { ...NOTHING, seen: 13, passed: 10, dropped: 2, overrun: 1 })
+      ring.counters(0, { ...noCounters(), seen: 13, passed: 10, dropped: 2, overrun: 1 })
       ring.interface(ETH1)
     })
     const names = [
@@ -160,19 +160,6 @@ describe('export of rings', () => {
     }
   })
 })
-
-const NOTHING: CaptureCounters = {
-  seen: 0,
-  passed: 0,
-  dropped: 0,
-  overrun: 0,
-  filtered: 0,
-  untargeted: 0,
-  sampledOut: 0,
-  duplicates: 0,
-  own: 0,
-  freezes: 0,
-}
 
 function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i)

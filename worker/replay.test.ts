@@ -9,7 +9,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Packet } from '../core/packet.ts'
-import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
 import { ACK, CLIENT, Dialogue, type End, FIN, packetOf, RST, SERVER, udp } from '../core/testing/packets.ts'
 import {
@@ -23,8 +22,8 @@ import {
   ringFeed,
   type Selection,
 } from './replay.ts'
-import { Ring } from './ring.ts'
 import { openCapture } from './sources/file.ts'
+import { fillRing } from './testing/filled-ring.ts'
 import { mirrorTcp, mirrorUdp, readTapes } from './testing/mirror.ts'
 
 const FIXTURES = fileURLToPath(new URL('../core/fixtures/', import.meta.url))
@@ -423,12 +422,7 @@ describe('replay', () => {
     const packets = dialogues.flatMap(dialogue => dialogue.packets)
     const folder = mkdtempSync(join(tmpdir(), 'hookline-replay-'))
     opened.push({ close: () => rmSync(folder, { recursive: true }) })
-    const ring = Ring.open(folder, { bytes: 64 << 20, age: 1e10, pinnedBytes: 0 }, packets[0]!.seconds * 1000, () => {})
-    const writer = new PcapngWriter()
-    writer.interface('eth0', 1)
-    ring.interface({ id: 0, name: 'eth0', linkType: 1, index: null, namespace: null })
-    for (const packet of packets) ring.packets(writer.packet(packet), 1)
-    ring.close()
+    fillRing(folder, packets)
     const names = (await record(packets)).streams.map(({ name }) => name)
     const plan = async (selection: Partial<Selection>) => {
       const all = { ...EVERYTHING, ...selection }

@@ -5,14 +5,13 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
-import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
 import { endsHash, formatStreamName, parseStreamName, streamHash } from '../core/stream-name.ts'
 import { readItems, readPackets } from '../core/testing/golden.ts'
 import { Dialogue } from '../core/testing/packets.ts'
 import { fileRecording, findItem, type Reading, type Recording, readStream, ringRecording } from './recording.ts'
-import { Ring } from './ring.ts'
 import { StreamFiles } from './stream-files.ts'
+import { fillRing } from './testing/filled-ring.ts'
 
 const SHOP = new URL('../examples/captures/shop.pcap', import.meta.url)
 
@@ -154,17 +153,7 @@ function bytesOf({ bytes }: Packet): string {
 }
 
 function ringOf(packets: readonly Packet[], directory: string): Recording {
-  const limits = { bytes: 64 << 20, age: 1e10, pinnedBytes: 0 }
-  const ring = Ring.open(directory, limits, packets[0]!.seconds * 1000, () => {})
-  const writer = new PcapngWriter()
-  const kinds = [...new Set(packets.map(({ linkType }) => linkType))]
-  for (const [id, linkType] of kinds.entries()) {
-    ring.interface({ id, name: `eth${id}`, linkType, index: null, namespace: null })
-    writer.interface(`eth${id}`, linkType)
-  }
-  for (const packet of packets)
-    ring.packets(writer.packet({ ...packet, interfaceId: kinds.indexOf(packet.linkType) }), 1)
-  ring.close()
+  fillRing(directory, packets)
   return ringRecording(directory)
 }
 

@@ -13,6 +13,7 @@ import { Fault } from '../../core/fault.ts'
 import type { Item } from '../../core/item.ts'
 import type { Answer } from '../../core/item-writer.ts'
 import type { Request } from '../../core/pairing.ts'
+import type { Said } from '../../core/reassembly.ts'
 import type { Witness } from '../../core/witness.ts'
 
 /** As an item has it. */
@@ -215,16 +216,8 @@ export class Tapes implements Witness {
     this.settings = settings
   }
 
-  bytes(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-    ack: number,
-  ): void {
+  bytes(...said: [...Said, ack: number]): void {
+    const [c, half, bytes, start, end, seconds, nanoseconds, ack] = said
     const at = milliseconds(seconds, nanoseconds)
     const tape = this.of(c, at)
     if (tape === null) return
@@ -236,15 +229,7 @@ export class Tapes implements Witness {
     track.next = half.next
   }
 
-  datagram(
-    c: Connection,
-    half: Half,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    seconds: number,
-    nanoseconds: number,
-  ): void {
+  datagram(...[c, half, bytes, start, end, seconds, nanoseconds]: Said): void {
     const at = milliseconds(seconds, nanoseconds)
     const tape = this.of(c, at)
     if (tape === null) return

@@ -13,6 +13,7 @@ import { type Capture, type CaptureOptions, type CaptureSink, type CaptureSource
 import { HARDWARE, type Interface, Interfaces, openNamespace } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
+import { NICENESS, openChunkQueue, type QueueFunctions } from './chunk-queue.ts'
 import { type CountingFunctions, type CountingSocket, PacketCounters } from './packet-counters.ts'
 
 export const afPacket: CaptureSource = {
@@ -50,13 +51,8 @@ function obstacleOf({ namespace }: CaptureOptions): string | null {
 
 /** Two sights of a packet are of one within this time; queues between two interfaces hold it no longer. */
 const TWICE_MS = 200
-/** Chunks between the threads and the event loop; one that is busy for longer leaves packets in the kernel's ring. */
-const CHUNKS = 24
-const CHUNK_BYTES = 512 << 10
 /** The kernel hands over a block that is not full after this long. */
 const RETIRE_MS = 10
-/** Before the threads of those we watch: what waits in the kernel’s ring may be lost. */
-const NICENESS = -10
 /** So often it is asked whether interfaces have come or gone. */
 const WATCH_MS = 250
 /** After so many, the last count of an interface that has gone is made though its packets may still be on their way. */
@@ -79,7 +75,6 @@ class PacketCapture implements Capture {
   private readonly native: Native
   private readonly options: CaptureOptions
   private readonly sink: CaptureSink
-  private readonly chunks: Uint8Array[]
   private readonly queue: Handle
   private readonly handle: Handle
   private readonly bpf: Bpf
@@ -131,8 +126,13 @@ class PacketCapture implements Capture {
     this.maps = createMaps(this.bpf)
     this.targets = new Targets(this.bpf, this.maps)
     this.own = options.own ? null : new OwnTraffic(this.bpf, this.maps, ownProcesses())
-    this.chunks = Array.from({ length: CHUNKS }, () => new Uint8Array(CHUNK_BYTES))
-    this.queue = this.native.openQueue(this.chunks, (index, a, b) => this.receive(index, a, b))
+    this.queue = openChunkQueue(this.native, {
+      packets: (blocks, count) => {
+        this.describe()
+        sink.packets(blocks, count)
+      },
+      ended: (tag, code) => this.socketEnded(tag, code),
+    })
     this.handle = must(
       this.native.openCapture(this.queue, options.deduplicate ? TWICE_MS : 0),
       'reserve the memory of packets seen twice',
@@ -292,15 +292,6 @@ class PacketCapture implements Capture {
     if (refused < 0) this.sink.remark(`${name} does not become promiscuous: ${errorName(refused)}`)
   }
 
-  private receive(index: number, a: number, b: number): void {
-    if (index < 0) {
-      this.socketEnded(a, b)
-      return
-    }
-    this.describe()
-    this.sink.packets(this.chunks[index]!.subarray(0, a), b)
-  }
-
   private socketEnded(tag: number, code: number): void {
     const socket = this.sockets.get(tag)
     if (socket === undefined) return
@@ -444,11 +435,9 @@ function mustNumber(result: number, what: string): void {
 }
 
 /** worker/native/*.c say what these do; numbers below 0 are errors. */
-interface Native extends CountingFunctions {
+interface Native extends CountingFunctions, QueueFunctions {
   bpf: BpfCall
   compileFilter(expression: string, linkType: number, snapLength: number): Uint8Array | string
-  openQueue(chunks: readonly Uint8Array[], receive: (index: number, a: number, b: number) => void): Handle
-  closeQueue(queue: Handle): void
   openCapture(queue: Handle, windowMs: number): Handle | number
   numberInterface(capture: Handle, index: number, hardware: number): number
   countInterfaces(capture: Handle): number

@@ -232,15 +232,4 @@ function tagged(frame: Buffer, tag: number): Buffer {
   return Buffer.concat([frame.subarray(0, 12), Buffer.from([0x81, 0x00, tag >> 8, tag & 255]), frame.subarray(12)])
 }
 
-const OPTIONS: CaptureOptions = {
-  interfaces: 'any',
-  namespace: null,
-  filter: '',
-  addresses: null,
-  promiscuous: true,
-  bufferBytes: 16 << 20,
-  fanout: 1,
-  own: true,
-  samplePercent: 100,
-  deduplicate: false,
-}
+const OPTIONS: CaptureOptions = Watcher.everything

@@ -16,6 +16,7 @@ import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSour
 import { HARDWARE, type Interface, Interfaces, openNamespace } from '../interfaces.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
+import { NICENESS, openChunkQueue, type QueueFunctions } from './chunk-queue.ts'
 
 export const afXdp: CaptureSource = {
   name: 'af_xdp',
@@ -58,11 +59,6 @@ function whyUsed(name: string): string[] {
   return [`${name} has the address ${used.address}: AF_XDP would take its packets away from this machine`]
 }
 
-/** Chunks between the threads and the event loop; one that is busy for longer leaves packets in the rings. */
-const CHUNKS = 24
-const CHUNK_BYTES = 512 << 10
-/** Before the threads of those we watch: what waits in the ring may be lost. */
-const NICENESS = -10
 /** So often it is asked whether interfaces have come or gone. */
 const WATCH_MS = 250
 /** Between looks for own connections in /proc, in the units above. */
@@ -90,7 +86,6 @@ class XdpCapture implements Capture {
   private readonly own: OwnTraffic | null
   private readonly namespace: number
   private readonly watched: Interfaces
-  private readonly chunks: Uint8Array[]
   private readonly queue: Handle
   /** By index of interface. */
   private readonly taps = new Map<number, OpenTap>()
@@ -124,8 +119,10 @@ class XdpCapture implements Capture {
     this.watched = new Interfaces(this.namespace)
     this.shared = new SharedMaps(this.bpf)
     this.own = options.own ? null : new OwnTraffic(this.bpf, this.shared.maps, ownProcesses())
-    this.chunks = Array.from({ length: CHUNKS }, () => new Uint8Array(CHUNK_BYTES))
-    this.queue = this.native.openQueue(this.chunks, (index, a, b) => this.receive(index, a, b))
+    this.queue = openChunkQueue(this.native, {
+      packets: (blocks, count) => sink.packets(blocks, count),
+      ended: (tag, code) => this.socketEnded(tag, code),
+    })
   }
 
   retarget(addresses: readonly string[] | null): void {
@@ -234,12 +231,8 @@ class XdpCapture implements Capture {
     return sockets
   }
 
-  private receive(index: number, a: number, b: number): void {
-    if (index >= 0) {
-      this.sink.packets(this.chunks[index]!.subarray(0, a), b)
-      return
-    }
-    for (const tap of this.taps.values()) for (const socket of tap.sockets) if (socket.tag === a) socket.ended(b)
+  private socketEnded(tag: number, code: number): void {
+    for (const { sockets } of this.taps.values()) sockets.find(socket => socket.tag === tag)?.ended(code)
   }
 
   private async watch(): Promise<void> {
@@ -428,11 +421,9 @@ function mustNumber(result: number, name: string): void {
 }
 
 /** worker/native/*.c say what these do; numbers below 0 are errors. */
-interface Native {
+interface Native extends QueueFunctions {
   bpf: BpfCall
   compileFilter(expression: string, linkType: number, snapLength: number): Uint8Array | string
-  openQueue(chunks: readonly Uint8Array[], receive: (index: number, a: number, b: number) => void): Handle
-  closeQueue(queue: Handle): void
   countQueues(namespace: number, name: string): number
   openXsk(queue: Handle, settings: Record<string, number>): Handle | number
   xskDescriptor(socket: Handle): number

@@ -4,7 +4,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import type { CaptureCounters, CaptureOptions, CaptureSink } from '../capture.ts'
+import { type CaptureOptions, type CaptureSink, noCounters } from '../capture.ts'
 import { TestCgroup, whyNoCgroups } from '../testing/cgroup.ts'
 import { Watcher } from '../testing/network.ts'
 import { ebpf, openAtCgroup } from './ebpf.ts'
@@ -12,18 +12,7 @@ import { ebpf, openAtCgroup } from './ebpf.ts'
 const ALICE = 'a'.repeat(64)
 const BOB = 'b'.repeat(64)
 
-const OPTIONS: CaptureOptions = {
-  interfaces: 'any',
-  namespace: null,
-  filter: '',
-  addresses: null,
-  promiscuous: true,
-  bufferBytes: 16 << 20,
-  fanout: 1,
-  own: true,
-  samplePercent: 100,
-  deduplicate: true,
-}
+const OPTIONS: CaptureOptions = { ...Watcher.everything, deduplicate: true }
 
 describe('capture by eBPF at cgroups', function () {
   this.timeout(60_000)
@@ -85,8 +74,8 @@ describe('capture by eBPF at cgroups', function () {
     await send(2000, [9999])
     await sink.stop()
     const after = BigInt(Date.now() + 1) * 1_000_000n
-    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 2000, passed: 2000 })
-    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 2000, duplicates: 2000 })
+    assert.deepEqual(sink.counters(ALICE), { ...noCounters(), seen: 2000, passed: 2000 })
+    assert.deepEqual(sink.counters(BOB), { ...noCounters(), seen: 2000, duplicates: 2000 })
     const [interface_] = sink.interfaces.filter(({ name }) => name === ALICE)
     assert.equal(interface_!.description, `${alice.slice(alice.indexOf('/hookline-'))}`)
     assert.equal(sink.packets.length, 2000)
@@ -126,15 +115,15 @@ describe('capture by eBPF at cgroups', function () {
     await mover.end
     await sink.stop()
     for (const [i, id] of ids.entries())
-      assert.deepEqual(sink.counters(id), { ...EMPTY, seen: 1 + (i % 3), passed: 1 + (i % 3) }, id)
+      assert.deepEqual(sink.counters(id), { ...noCounters(), seen: 1 + (i % 3), passed: 1 + (i % 3) }, id)
   })
 
   it('shows both sights where they are wanted, each at its container', async () => {
     const sink = await watch({ deduplicate: false })
     await send(500, [9999])
     await sink.stop()
-    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 500, passed: 500 })
-    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 500, passed: 500 })
+    assert.deepEqual(sink.counters(ALICE), { ...noCounters(), seen: 500, passed: 500 })
+    assert.deepEqual(sink.counters(BOB), { ...noCounters(), seen: 500, passed: 500 })
     const inbound = sink.packets.filter(({ flags }) => flags === INBOUND)
     assert.equal(inbound.length, 500)
     assert.ok(inbound.every(packet => sink.interfaces[packet.id]!.name === BOB))
@@ -144,7 +133,7 @@ describe('capture by eBPF at cgroups', function () {
     const sink = await watch({}, bob)
     await send(500, [9999])
     await sink.stop()
-    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 500, passed: 500 })
+    assert.deepEqual(sink.counters(BOB), { ...noCounters(), seen: 500, passed: 500 })
     assert.ok(sink.interfaces.every(({ name }) => name !== ALICE))
   })
 
@@ -152,8 +141,8 @@ describe('capture by eBPF at cgroups', function () {
     const sink = await watch({ filter: 'udp dst port 9999' })
     await send(600, [9999, 9998])
     await sink.stop()
-    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 600, passed: 300, filtered: 300 })
-    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 600, duplicates: 300, filtered: 300 })
+    assert.deepEqual(sink.counters(ALICE), { ...noCounters(), seen: 600, passed: 300, filtered: 300 })
+    assert.deepEqual(sink.counters(BOB), { ...noCounters(), seen: 600, duplicates: 300, filtered: 300 })
     const nothing = await watch({ filter: 'tcp' })
     await send(100, [9999])
     await nothing.stop()
@@ -161,20 +150,20 @@ describe('capture by eBPF at cgroups', function () {
       nothing.interfaces.map(({ name }) => name),
       ['cgroups'],
     )
-    assert.deepEqual(nothing.counters('cgroups'), { ...EMPTY, seen: 200, filtered: 200 })
+    assert.deepEqual(nothing.counters('cgroups'), { ...noCounters(), seen: 200, filtered: 200 })
   })
 
   it('keeps the sum right while a cgroup whose packets were left out begins to be kept', async () => {
     const sink = await watch({ addresses: ['127.0.0.77'] })
     await send(100, [9999])
     sink.capture.count()
-    assert.deepEqual(sink.counters('cgroups'), { ...EMPTY, seen: 200, untargeted: 200 })
+    assert.deepEqual(sink.counters('cgroups'), { ...noCounters(), seen: 200, untargeted: 200 })
     sink.capture.retarget(['127.0.0.1'])
     await send(50, [9999])
     await sink.stop()
-    assert.deepEqual(sink.counters('cgroups'), { ...EMPTY, seen: 200, untargeted: 200 })
-    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 50, passed: 50 })
-    assert.deepEqual(sink.counters(BOB), { ...EMPTY, seen: 50, duplicates: 50 })
+    assert.deepEqual(sink.counters('cgroups'), { ...noCounters(), seen: 200, untargeted: 200 })
+    assert.deepEqual(sink.counters(ALICE), { ...noCounters(), seen: 50, passed: 50 })
+    assert.deepEqual(sink.counters(BOB), { ...noCounters(), seen: 50, duplicates: 50 })
   })
 
   it('loses no packet of those who stay while five thousand addresses change', async () => {
@@ -193,7 +182,7 @@ describe('capture by eBPF at cgroups', function () {
     }
     await sink.stop()
     assert.ok(changes > 3, `${changes} changes`)
-    assert.deepEqual(sink.counters(ALICE), { ...EMPTY, seen: 20_000, passed: 20_000 })
+    assert.deepEqual(sink.counters(ALICE), { ...noCounters(), seen: 20_000, passed: 20_000 })
   })
 
   it('keeps what it has counted of cgroups that have gone', async () => {
@@ -218,8 +207,8 @@ describe('capture by eBPF at cgroups', function () {
     }
     assert.deepEqual([...capture.programs.counts().keys()], [0n])
     await sink.stop()
-    assert.deepEqual(sink.counters('e'.repeat(64)), { ...EMPTY, seen: 1, passed: 1 })
-    assert.deepEqual(sink.counters('cgroups'), { ...EMPTY, seen: 1, filtered: 1 })
+    assert.deepEqual(sink.counters('e'.repeat(64)), { ...noCounters(), seen: 1, passed: 1 })
+    assert.deepEqual(sink.counters('cgroups'), { ...noCounters(), seen: 1, filtered: 1 })
   })
 
   it('keeps whole flows of a sample', async () => {
@@ -235,7 +224,12 @@ describe('capture by eBPF at cgroups', function () {
     assert.ok(flows.size > 50 && flows.size < 150, `${flows.size} of 200 flows`)
     assert.ok([...flows.values()].every(count => count === 10))
     const counters = sink.counters(ALICE)
-    assert.deepEqual(counters, { ...EMPTY, seen: 2000, passed: 10 * flows.size, sampledOut: 2000 - 10 * flows.size })
+    assert.deepEqual(counters, {
+      ...noCounters(),
+      seen: 2000,
+      passed: 10 * flows.size,
+      sampledOut: 2000 - 10 * flows.size,
+    })
   })
 
   it('counts what found no room in the ring buffer', async () => {
@@ -374,16 +368,3 @@ describe('capture by eBPF at cgroups', function () {
 const INBOUND = 1
 const OUTBOUND = 2
 const [FIN, SYN, PSH, ACK] = [1, 2, 8, 16] as const
-
-const EMPTY: CaptureCounters = {
-  seen: 0,
-  passed: 0,
-  dropped: 0,
-  overrun: 0,
-  filtered: 0,
-  untargeted: 0,
-  sampledOut: 0,
-  duplicates: 0,
-  own: 0,
-  freezes: 0,
-}

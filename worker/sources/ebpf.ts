@@ -14,6 +14,7 @@ import { Cgroups, cgroupMount, isWholeHierarchy } from '../cgroups.ts'
 import { containerOf } from '../container.ts'
 import { errorName, type Handle, isAllowed, loadNative, whyNoNative } from '../native.ts'
 import { OwnTraffic, ownProcesses } from '../own-traffic.ts'
+import { NICENESS, openChunkQueue, type QueueFunctions } from './chunk-queue.ts'
 
 export const ebpf: CaptureSource = {
   name: 'ebpf',
@@ -86,11 +87,6 @@ function mountOrFault(): string {
 
 /** Two sights of a packet are of one within this time. */
 const TWICE_MS = 200
-/** Chunks between the thread and the event loop; one that is busy for longer leaves packets in the kernel's ring. */
-const CHUNKS = 24
-const CHUNK_BYTES = 512 << 10
-/** Before the threads of those we watch: what waits in the kernel's ring may be lost. */
-const NICENESS = -10
 /** The kernel wants a power of two, of pages, and a packet of the longest kind must find room. */
 const LEAST_BUFFER_BYTES = 256 << 10
 const MOST_BUFFER_BYTES = 1 << 30
@@ -110,7 +106,6 @@ class CgroupCapture implements Capture {
   private readonly programs: Programs
   private readonly own: OwnTraffic | null
   private readonly cgroups: Cgroups
-  private readonly chunks: Uint8Array[]
   private readonly queue: Handle
   private reader: Handle | null = null
   /** Number of each interface's cgroup, by id of interface. */
@@ -145,8 +140,13 @@ class CgroupCapture implements Capture {
     const bpf = new Bpf(this.native.bpf)
     this.programs = new Programs(bpf, options, compile(this.native, options.filter))
     this.own = options.own ? null : new OwnTraffic(bpf, this.programs.maps, ownProcesses())
-    this.chunks = Array.from({ length: CHUNKS }, () => new Uint8Array(CHUNK_BYTES))
-    this.queue = this.native.openQueue(this.chunks, (index, a, b) => this.receive(index, a, b))
+    this.queue = openChunkQueue(this.native, {
+      packets: (blocks, count) => {
+        this.describe()
+        sink.packets(blocks, count)
+      },
+      ended: (_, code) => this.end(code),
+    })
   }
 
   retarget(addresses: readonly string[] | null): void {
@@ -190,17 +190,12 @@ class CgroupCapture implements Capture {
     this.timer = setInterval(() => this.look(), LOOK_MS)
   }
 
-  private receive(index: number, a: number, b: number): void {
-    if (index >= 0) {
-      this.describe()
-      this.sink.packets(this.chunks[index]!.subarray(0, a), b)
-      return
-    }
-    this.readerEnded(b)
+  private end(code: number): void {
+    this.readerEnded(code)
     if (this.ended) return
     this.ended = true
     this.free()
-    this.sink.fault(new Fault('CAPTURE_ENDED', `eBPF: the ring buffer was read no further: ${errorName(b)}`))
+    this.sink.fault(new Fault('CAPTURE_ENDED', `eBPF: the ring buffer was read no further: ${errorName(code)}`))
   }
 
   /** The thread gives numbers to cgroups whose packets it meets; they are told before their first chunk is. */
@@ -432,11 +427,9 @@ function ringBytesOf(bytes: number): number {
 }
 
 /** worker/native/*.c say what these do; numbers below 0 are errors. */
-interface Native {
+interface Native extends QueueFunctions {
   bpf: BpfCall
   compileFilter(expression: string, linkType: number, snapLength: number): Uint8Array | string
-  openQueue(chunks: readonly Uint8Array[], receive: (index: number, a: number, b: number) => void): Handle
-  closeQueue(queue: Handle): void
   openRingBuffer(queue: Handle, settings: Record<string, number>): Handle | number
   stopRingBuffer(reader: Handle): void
   closeRingBuffer(reader: Handle): void

@@ -4,13 +4,14 @@
  */
 import { execFileSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
-import type {
-  Capture,
-  CaptureCounters,
-  CapturedInterface,
-  CaptureOptions,
-  CaptureSink,
-  CaptureSource,
+import {
+  type Capture,
+  type CaptureCounters,
+  type CapturedInterface,
+  type CaptureOptions,
+  type CaptureSink,
+  type CaptureSource,
+  noCounters,
 } from '../capture.ts'
 import { Interfaces } from '../interfaces.ts'
 import { isAllowed, loadNative, whyNoNative } from '../native.ts'
@@ -163,7 +164,7 @@ export class Watcher {
 
   /** The sum over all interfaces, or the counters of one. */
   counters(name?: string): CaptureCounters {
-    const sum = { ...NOTHING }
+    const sum = noCounters()
     for (const [id, counters] of this.counted) {
       if (name !== undefined && this.interfaces[id]?.name !== name) continue
       for (const key of Object.keys(sum) as (keyof CaptureCounters)[]) sum[key] += counters[key]
@@ -225,16 +226,3 @@ export class Watcher {
 }
 
 const EPB_FLAGS = 2
-
-const NOTHING: CaptureCounters = {
-  seen: 0,
-  passed: 0,
-  dropped: 0,
-  overrun: 0,
-  filtered: 0,
-  untargeted: 0,
-  sampledOut: 0,
-  duplicates: 0,
-  own: 0,
-  freezes: 0,
-}
