@@ -234,13 +234,15 @@ export interface Exchange {
   request: Json | Written | null
   response: Json | Written | null
   event: Json | Written | null
+  /** An empty writer for a refiner who writes the text of fields himself; empty again at the next call. */
+  out: JsonWriter
 }
 
-/** Fields that are added; where there are none, nothing instead of an empty object. */
+/** Fields that are added, as an object or its text; where there are none, nothing instead of an empty object. */
 export interface Refinement {
-  request?: Json | undefined
-  response?: Json | undefined
-  event?: Json | undefined
+  request?: Json | Written | undefined
+  response?: Json | Written | undefined
+  event?: Json | Written | undefined
   /** The answer tells of an error that the host does not see. */
   failed?: boolean
 }

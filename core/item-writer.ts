@@ -44,7 +44,7 @@ const EVENT = constant(',"event":')
 const DATA = constant(',"data":')
 const SIZE = constant(',"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
-const [FULL_STOP, SLASH, COLON] = [46, 47, 58]
+const [COMMA, FULL_STOP, SLASH, COLON] = [44, 46, 47, 58]
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')
@@ -61,7 +61,7 @@ export interface Answer {
   failed: boolean
   version: string | undefined
   /** Fields that a refiner adds. */
-  gained?: Json | undefined
+  gained?: Json | Written | undefined
   /** Of an event: the item's `data`. */
   data?: Json
   /** Where somebody asks for packets: those that it came in. */
@@ -276,7 +276,10 @@ export class ItemWriter {
     if (gained === undefined) return
     // Over the closing brace; whatever is refined has fields.
     out.length--
-    out.ascii(`,${JSON.stringify(gained).slice(1)}`)
+    if (gained instanceof Written) {
+      out.byte(COMMA)
+      out.rawRange(gained.bytes, gained.start + 1, gained.end)
+    } else out.ascii(`,${JSON.stringify(gained).slice(1)}`)
   }
 
   private prefix(c: Connection, face: Face, version: string, asker: Side): Prefix {

@@ -37,7 +37,7 @@ export interface Request {
   failed: boolean
   error: ItemError | null
   /** Fields that a refiner adds. */
-  gained: Json | undefined
+  gained: Json | Written | undefined
   /** Answers that were paired with it already (`Message.more`). */
   answers: number
   /** Where somebody asks for packets: those that it came in. */

@@ -6,6 +6,7 @@
 import type { Exchange, Face, Refiner, Transport } from './dissector.ts'
 import type { Json } from './item.ts'
 import type { Answer } from './item-writer.ts'
+import { JsonWriter, type Written } from './json-writer.ts'
 import type { Protocols } from './registry.ts'
 
 export class Refining {
@@ -20,6 +21,7 @@ export class Refining {
     request: null,
     response: null,
     event: null,
+    out: new JsonWriter(4096),
   }
 
   constructor(refiners: readonly Refiner[]) {
@@ -51,6 +53,7 @@ export class Refining {
     }
     if (asked.length === 0) return
     const { exchange } = this
+    exchange.out.length = 0
     exchange.host = host.name
     exchange.request = request === null ? null : request.body
     exchange.response = response === null ? null : response.body
@@ -67,7 +70,7 @@ export class Refining {
   }
 }
 
-function adopt(part: Answer, face: Face, gained: Json | undefined): void {
+function adopt(part: Answer, face: Face, gained: Json | Written | undefined): void {
   part.face = face
   part.gained = gained
 }

@@ -7,11 +7,14 @@
  *
  * Of the types `application/grpc-web-text` the whole body is base64, perhaps in pieces.
  */
+import { latin1 } from '../cursor.ts'
 import type { Exchange, Refinement, Refiner } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
-import { Written } from '../json-writer.ts'
-import { readProtobuf } from './grpc/protobuf.ts'
-import { milliseconds, percentDecoded, splitPath, statusName } from './grpc/status.ts'
+import { Members, stringAt } from '../json-text.ts'
+import { constant, type JsonWriter, Written } from '../json-writer.ts'
+import { callText, writeStatus } from './grpc/call.ts'
+import { PREFIX, readLength, writeMessage } from './grpc/messages.ts'
+import { milliseconds } from './grpc/status.ts'
 import { decode } from './http/body.ts'
 
 /** What a call's request has beside the fields of HTTP. */
@@ -67,107 +70,260 @@ export const refiner: Refiner = {
 /** Characters of a body; longer ones are not read: what they say would be in the item twice. */
 const MAX_BODY = 1 << 20
 const MAX_MESSAGES = 1000
-const TYPE = '"application/grpc-web'
+const TRAILERS = 0x80
+const TYPE = constant('"application/grpc-web')
 /** The first byte in which it is not every other type of an application. */
 const TELLING = 13
-const PREFIX = 5
-const TRAILERS = 0x80
 
-function refine({ request, response }: Exchange): Refinement | null {
+function refine({ request, response, out }: Exchange): Refinement | null {
   const asked = isOurs(request)
   const answered = isOurs(response)
   if (!asked && !answered) return null
   const found: Refinement = {}
-  if (asked) found.request = requestOf(request as Written) as unknown as Json
+  if (asked) found.request = readRequest(out, request)
   if (answered) {
-    const told = responseOf(response as Written)
-    if (Object.keys(told).length > 0) found.response = told as unknown as Json
-    if (told.grpcStatus !== undefined && told.grpcStatus !== 0) found.failed = true
+    const { text, failed } = readResponse(out, response)
+    found.response = text
+    if (failed) found.failed = true
   }
   return found
 }
 
-function isOurs(part: Json | Written | null): boolean {
+function isOurs(part: Json | Written | null): part is Written {
   if (!(part instanceof Written)) return false
   const { bytes, typeStart, typeEnd } = part
   if (typeStart < 0 || typeEnd - typeStart < TYPE.length || (bytes[typeStart + TELLING]! | 0x20) !== 103) return false
-  return textOf(part, typeStart, typeStart + TYPE.length).toLowerCase() === TYPE
+  return startsWith(bytes, typeStart, TYPE)
 }
 
-function requestOf(part: Written): GrpcWebRequest {
-  const head = headOf(part)
-  const headers = lowerCase(head.headers)
-  const call = splitPath(String(head.path ?? ''))
-  const timeout = milliseconds(headers['grpc-timeout'] ?? null)
-  const { trailers: _, ...messages } = bodyOf(part, headers, head.postData)
-  return { ...call, timeout, ...messages }
+/** `text` has no capital letters; case does not matter. */
+function startsWith(b: Uint8Array, start: number, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const byte = b[start + i]!
+    if ((byte >= 65 && byte <= 90 ? byte | 0x20 : byte) !== text[i]) return false
+  }
+  return true
 }
 
-function responseOf(part: Written): GrpcWebResponse {
-  const head = headOf(part)
-  const headers = lowerCase(head.headers)
-  const { trailers, ...messages } = bodyOf(part, headers, head.content)
+// ── fields ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const TIMEOUT = constant(',"timeout":')
+const COUNT = constant(',"messageCount":')
+const MESSAGE = constant(',"message":')
+const MESSAGES = constant(',"messages":')
+const GRPC_TRAILERS = constant(',"grpcTrailers":')
+const NULL = constant('null')
+const [COMMA, OPEN_LIST, CLOSE_LIST, OPEN, CLOSE] = [0x2c, 0x5b, 0x5d, 0x7b, 0x7d]
+
+function readRequest(out: JsonWriter, part: Written): Written | undefined {
+  const from = out.length
+  const said = headOf(part)
+  out.raw(callText(said.path))
+  out.raw(TIMEOUT)
+  out.value(milliseconds(said.timeout))
+  writeMessages(out, bodyOf(part, said), said)
+  return fieldsSince(out, from)
+}
+
+function readResponse(out: JsonWriter, part: Written): { text: Written | undefined; failed: boolean } {
+  const from = out.length
+  const said = headOf(part)
+  const body = bodyOf(part, said)
   // Where nothing else is said, the end is said in front.
-  const {
-    'grpc-status': status = headers['grpc-status'],
-    'grpc-message': message = headers['grpc-message'],
-    'grpc-status-details-bin': details = headers['grpc-status-details-bin'],
-    ...others
-  } = trailers ?? {}
-  const told: GrpcWebResponse = messages
-  if (status !== undefined && /^\d{1,9}$/.test(status)) {
-    told.grpcStatus = Number(status)
-    told.grpcStatusName = statusName(told.grpcStatus)
-    told.grpcMessage = percentDecoded(message ?? '')
-    if (details !== undefined) {
-      const bytes = Buffer.from(details, 'base64')
-      told.grpcDetails = readProtobuf(bytes, 0, bytes.length) ?? details
+  if (body !== null && body.trailers !== null) readTrailers(body.trailers, said)
+  const { status, message, details, others } = said
+  writeMessages(out, body, said)
+  writeStatus(out, status, message ?? '', details)
+  if (others !== null) {
+    out.raw(GRPC_TRAILERS)
+    out.value(Object.fromEntries(others))
+  }
+  return { text: fieldsSince(out, from), failed: status !== null && /^\d{1,9}$/.test(status) && Number(status) !== 0 }
+}
+
+/** An object of the fields that were written with a comma in front; undefined: there are none. */
+function fieldsSince(out: JsonWriter, from: number): Written | undefined {
+  if (out.length === from) return undefined
+  out.bytes[from] = OPEN
+  out.byte(CLOSE)
+  return out.since(from)
+}
+
+/** Nothing where the body is not known to its end. */
+function writeMessages(out: JsonWriter, body: Body | null, { encoding, isJson }: Said): void {
+  if (body === null || !body.isWhole) return
+  const { bytes, count } = body
+  out.raw(COUNT)
+  out.integer(count)
+  out.raw(MESSAGE)
+  if (count !== 1) out.raw(NULL)
+  if (count === 0) return
+  if (count > 1) {
+    out.raw(MESSAGES)
+    out.byte(OPEN_LIST)
+  }
+  for (let i = 0, p = 0; i < count && i < MAX_MESSAGES; i++) {
+    const start = p + PREFIX
+    const end = start + readLength(bytes, p + 1)
+    if (i > 0) out.byte(COMMA)
+    writeMessage(out, bytes.subarray(start, end), bytes[p] === 1, encoding, isJson ? '+json' : null, null)
+    p = end
+  }
+  if (count > 1) out.byte(CLOSE_LIST)
+}
+
+// ── headers and trailers ──────────────────────────────────────────────────────────────────────────────────────────
+
+/** What they say of the call, as it stands there; null where they do not. */
+interface Said {
+  path: string
+  timeout: string | null
+  encoding: string | null
+  status: string | null
+  message: string | null
+  details: string | null
+  /** What else the trailers say. */
+  others: [string, string][] | null
+  /** Of the type. */
+  isText: boolean
+  isJson: boolean
+}
+
+const PATH = constant('path')
+const HEADERS = constant('headers')
+const TEXT_FORM = constant('-text')
+const OF_JSON = constant('+json')
+const LETTER_G = 103
+
+function headOf(part: Written): Said {
+  const { bytes, typeStart, typeEnd } = part
+  const behind = typeStart + TYPE.length
+  const said: Said = {
+    path: '',
+    timeout: null,
+    encoding: null,
+    status: null,
+    message: null,
+    details: null,
+    others: null,
+    isText: startsWith(bytes, behind, TEXT_FORM),
+    isJson: false,
+  }
+  for (let p = behind; p < typeEnd && !said.isJson; p++) said.isJson = startsWith(bytes, p, OF_JSON)
+  const members = new Members()
+  for (members.enter(bytes, part.start); members.next(); ) {
+    if (members.isNamed(PATH)) said.path = stringAt(bytes, members.valueStart, members.valueEnd)
+    else if (members.isNamed(HEADERS)) {
+      readHeaders(bytes, members.valueStart, said)
+      break
     }
   }
-  if (Object.keys(others).length > 0) told.grpcTrailers = others
-  return told
+  return said
 }
 
-/** All but the body's text. */
-function headOf(part: Written): Json {
-  const { start, end, bodyStart, bodyEnd } = part
-  if (bodyStart < 0) return JSON.parse(textOf(part, start, end))
-  return JSON.parse(`${textOf(part, start, bodyStart)}null${textOf(part, bodyEnd, end)}`)
+function readHeaders(bytes: Uint8Array, start: number, said: Said): void {
+  const members = new Members()
+  for (members.enter(bytes, start); members.next(); ) {
+    const { nameStart, nameEnd, valueStart, valueEnd } = members
+    if ((bytes[nameStart]! | 0x20) !== LETTER_G) continue
+    const value = stringAt(bytes, valueStart, valueEnd)
+    switch (stringAt(bytes, nameStart - 1, nameEnd + 1).toLowerCase()) {
+      case 'grpc-timeout':
+        said.timeout = value
+        break
+      case 'grpc-encoding':
+        said.encoding = value
+        break
+      case 'grpc-status':
+        said.status = value
+        break
+      case 'grpc-message':
+        said.message = value
+        break
+      case 'grpc-status-details-bin':
+        said.details = value
+        break
+    }
+  }
 }
 
-function textOf({ bytes }: Written, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString()
+/** The last frame: header fields as HTTP/1 has them. */
+function readTrailers(text: string, said: Said): void {
+  for (let p = 0; p < text.length; ) {
+    const found = text.indexOf('\r\n', p)
+    const end = found < 0 ? text.length : found
+    const colon = text.indexOf(':', p)
+    if (colon > p && colon < end) {
+      const name = text.slice(p, colon).trim().toLowerCase()
+      const value = text.slice(colon + 1, end).trim()
+      if (name === 'grpc-status') said.status = value
+      else if (name === 'grpc-message') said.message = value
+      else if (name === 'grpc-status-details-bin') said.details = value
+      else {
+        said.others ??= []
+        said.others.push([name, value])
+      }
+    }
+    p = end + 2
+  }
 }
 
-/** One that is repeated counts by its first. */
-function lowerCase(headers: Json): Record<string, string> {
-  const pairs = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String([value].flat()[0])] as const)
-  return Object.fromEntries(pairs)
-}
+// ── bodies ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 interface Body {
-  messageCount?: number
-  message?: JsonValue
-  messages?: JsonValue[]
-  /** null: none were seen. */
-  trailers: Record<string, string> | null
+  /** Without base64. */
+  bytes: Uint8Array
+  /** How many messages it begins with. */
+  count: number
+  /** Text of the last frame; null: it was not seen. */
+  trailers: string | null
+  /** The last frame ends where the body does. */
+  isWhole: boolean
 }
 
-function bodyOf(part: Written, headers: Record<string, string>, kept: Json | null): Body {
+/** As the writer of bodies puts them behind the text. */
+const BASE64 = constant(',"encoding":"base64"')
+const CUT = constant(',"truncated":true')
+
+/** null: there is none, none is kept, or it is not made of frames. */
+function bodyOf(part: Written, said: Said): Body | null {
   const { bodyStart, bodyEnd } = part
-  const nothing: Body = { trailers: null }
-  // Nothing was sent, or nothing is kept.
-  if (bodyStart < 0 || bodyEnd - bodyStart > MAX_BODY) return nothing
-  const text: string = JSON.parse(textOf(part, bodyStart, bodyEnd))
-  const type = headers['content-type'] ?? ''
-  const sent = Buffer.from(text, kept?.encoding === 'base64' ? 'base64' : 'utf8')
-  const bytes = /^application\/grpc-web-text/i.test(type) ? decodedPieces(sent.toString('latin1')) : sent
-  const read = framesOf(bytes, headers['grpc-encoding'] ?? null, /\+json/i.test(type))
-  if (read === null || kept?.truncated === true || !read.whole) return { trailers: read?.trailers ?? null }
-  const { count, messages, trailers } = read
-  const body: Body = { messageCount: count, message: count === 1 ? messages[0]! : null, trailers }
-  if (count > 1) body.messages = messages
+  if (bodyStart < 0 || bodyEnd - bodyStart > MAX_BODY) return null
+  const inBase64 = startsWith(part.bytes, bodyEnd, BASE64)
+  const bytes = contentOf(part, inBase64, said.isText)
+  const body: Body = { bytes, count: 0, trailers: null, isWhole: false }
+  let p = 0
+  while (bytes.length - p >= PREFIX) {
+    const flags = bytes[p]!
+    if ((flags & ~(TRAILERS | 1)) !== 0) return null
+    const start = p + PREFIX
+    const end = start + readLength(bytes, p + 1)
+    if (end > bytes.length) return body
+    p = end
+    if ((flags & TRAILERS) !== 0) {
+      body.trailers = trailersOf(bytes.subarray(start, end), (flags & 1) === 0 ? 'identity' : said.encoding)
+      break
+    }
+    body.count++
+  }
+  const isCut = startsWith(part.bytes, inBase64 ? bodyEnd + BASE64.length : bodyEnd, CUT)
+  body.isWhole = p === bytes.length && !isCut
   return body
+}
+
+function trailersOf(sent: Uint8Array, encoding: string | null): string | null {
+  const content = encoding === 'identity' ? sent : encoding === null ? null : decode(sent, [encoding])
+  return content === null ? null : latin1(content, 0, content.length)
+}
+
+/** The body without the item's base64 and without that of the text form. */
+function contentOf({ bytes, bodyStart, bodyEnd }: Written, inBase64: boolean, isText: boolean): Uint8Array {
+  if (inBase64 !== isText) {
+    const content = fromBase64(bytes, bodyStart + 1, bodyEnd - 1)
+    if (content !== null) return content
+  }
+  const sent = Buffer.from(stringAt(bytes, bodyStart, bodyEnd), inBase64 ? 'base64' : 'utf8')
+  return isText ? decodedPieces(sent.toString('latin1')) : sent
 }
 
 /** Each piece may have its own padding. */
@@ -175,55 +331,30 @@ function decodedPieces(text: string): Buffer {
   return Buffer.concat((text.match(/[^=\s]+=*/g) ?? []).map(piece => Buffer.from(piece, 'base64')))
 }
 
-interface Frames {
-  count: number
-  messages: JsonValue[]
-  trailers: Record<string, string> | null
-  /** The last one ends where the body does. */
-  whole: boolean
-}
+const EQUALS = 61
+/** Six bits, EQUALS, or what is neither. */
+const DIGITS = new Uint8Array(256).fill(255)
+for (const [value, digit] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].entries())
+  DIGITS[digit.charCodeAt(0)] = value
 
-/** null: they are no frames. */
-function framesOf(b: Buffer, encoding: string | null, isJson: boolean): Frames | null {
-  const read: Frames = { count: 0, messages: [], trailers: null, whole: false }
-  let p = 0
-  while (b.length - p >= PREFIX) {
-    const flags = b[p]!
-    if ((flags & ~(TRAILERS | 1)) !== 0) return null
-    const start = p + PREFIX
-    const end = start + b.readUInt32BE(p + 1)
-    if (end > b.length) return read
-    p = end
-    const sent = b.subarray(start, end)
-    const content =
-      (flags & 1) === 0 || encoding === 'identity' ? sent : encoding === null ? null : decode(sent, [encoding])
-    if ((flags & TRAILERS) !== 0) {
-      if (content !== null) read.trailers = trailersOf(Buffer.from(content).toString('latin1'))
-      break
-    }
-    read.count++
-    if (read.messages.length === MAX_MESSAGES) continue
-    if (content === null) read.messages.push(null)
-    else read.messages.push(isJson ? parseJson(content) : readProtobuf(content, 0, content.length))
+/** As `decodedPieces`; null where something else than digits and padding is among it. */
+function fromBase64(b: Uint8Array, start: number, end: number): Uint8Array | null {
+  const content = Buffer.allocUnsafe(((end - start) * 3) >> 2)
+  let length = 0
+  let bits = 0
+  let value = 0
+  for (let p = start; p < end; p++) {
+    const code = b[p]!
+    const digit = DIGITS[code]!
+    if (digit < 64) {
+      value = (value << 6) | digit
+      bits += 6
+      if (bits >= 8) {
+        bits -= 8
+        content[length++] = value >> bits
+      }
+    } else if (code === EQUALS) bits = 0
+    else return null
   }
-  read.whole = p === b.length
-  return read
-}
-
-function trailersOf(text: string): Record<string, string> {
-  const pairs: [string, string][] = []
-  for (const line of text.split('\r\n')) {
-    const colon = line.indexOf(':')
-    if (colon > 0) pairs.push([line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim()])
-  }
-  return Object.fromEntries(pairs)
-}
-
-function parseJson(content: Uint8Array): JsonValue {
-  try {
-    return JSON.parse(Buffer.from(content.buffer, content.byteOffset, content.length).toString())
-  } catch {
-    // Whatever it is, the reader of the item has its bytes.
-    return null
-  }
+  return content.subarray(0, length)
 }

@@ -1,13 +1,14 @@
 /** A call's part in HTTP/2's exchanges: messages out of DATA, and what gRPC adds to the JSON of a request and a response. */
 import type { Context, Message } from '../../dissector.ts'
 import type { JsonValue } from '../../item.ts'
-import { constant } from '../../json-writer.ts'
+import { text } from '../../json-shape.ts'
+import { constant, type JsonWriter } from '../../json-writer.ts'
 import { face } from '../grpc.ts'
 import { writeNoText, writeText } from '../http/body.ts'
 import type { Stream } from '../http2/exchange.ts'
 import { isMessages } from '../http2/frames.ts'
 import type { Part } from '../http2/part.ts'
-import { type MessageFlow, newFlow, PREFIX, writeMessage } from './messages.ts'
+import { type MessageFlow, newFlow, PREFIX, readLength, writeMessage } from './messages.ts'
 import { readProtobuf } from './protobuf.ts'
 import { percentDecoded, splitPath, statusName } from './status.ts'
 
@@ -119,10 +120,6 @@ export function isOneMessage(ctx: Context, part: Part, b: Uint8Array, start: num
   return true
 }
 
-function readLength(b: Uint8Array, p: number): number {
-  return ((b[p]! << 24) | (b[p + 1]! << 16) | (b[p + 2]! << 8) | b[p + 3]!) >>> 0
-}
-
 // ── JSON ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const TIMEOUT = constant(',"timeout":')
@@ -136,16 +133,16 @@ const PATH = constant(',"path":')
 const NULL = constant('null')
 const DONE = constant(',"grpcStatus":0,"grpcStatusName":"OK","grpcMessage":""')
 
-/** `service` and `rpc`. */
-function callText(path: string): Uint8Array {
+/** `service` and `rpc`, each with a comma in front. */
+export function callText(path: string): Uint8Array {
   const known = CALLS.get(path)
   if (known !== undefined) return known
   const { service, rpc } = splitPath(path)
-  const text = constant(`,"service":${JSON.stringify(service)},"rpc":${JSON.stringify(rpc)}`)
-  if (path.length > MAX_KNOWN_PATH) return text
+  const made = constant(`,"service":${JSON.stringify(service)},"rpc":${JSON.stringify(rpc)}`)
+  if (path.length > MAX_KNOWN_PATH) return made
   if (CALLS.size === MAX_CALLS) CALLS.clear()
-  CALLS.set(path, text)
-  return text
+  CALLS.set(path, made)
+  return made
 }
 
 /** A cluster has a few hundred methods; who asks for ever new and ever longer ones must not fill the memory with them. */
@@ -179,25 +176,34 @@ export function writeResponseFields(
   start: number,
   end: number,
 ): void {
-  const { out } = ctx
   const { status, message, details } = part.said
-  if (status === '0' && (message === '' || (message === null && !part.lacks)) && details === null) out.raw(DONE)
+  // Where headers are missing it may be among them.
+  writeStatus(ctx.out, status, message === null && !part.lacks ? '' : message, details)
+  writeMessages(ctx, stream, part, b, start, end)
+}
+
+/** What headers and trailers say of the end, each with a comma in front; a `message` of null is not told. */
+export function writeStatus(
+  out: JsonWriter,
+  status: string | null,
+  message: string | null,
+  details: string | null,
+): void {
+  if (status === '0' && message === '' && details === null) out.raw(DONE)
   else if (status !== null && /^\d{1,9}$/.test(status)) {
     out.raw(STATUS)
     out.integer(Number(status))
     out.raw(STATUS_NAME)
-    out.value(statusName(Number(status)))
-    // Where headers are missing it may be among them.
-    if (message !== null || !part.lacks) {
+    out.plain(statusName(Number(status)))
+    if (message !== null) {
       out.raw(MESSAGE_TEXT)
-      out.value(percentDecoded(message ?? ''))
+      text(out, percentDecoded(message))
     }
     if (details !== null) {
       out.raw(DETAILS)
       out.value(statusDetails(details))
     }
   }
-  writeMessages(ctx, stream, part, b, start, end)
 }
 
 /** How many, and the one where there is one. Nothing where some may have been missed. */

@@ -11,6 +11,11 @@ import { readProtobuf, writeProtobuf } from './protobuf.ts'
 
 export const PREFIX = 5
 
+/** Of the four bytes in the middle of a prefix. */
+export function readLength(b: Uint8Array, p: number): number {
+  return ((b[p]! << 24) | (b[p + 1]! << 16) | (b[p + 2]! << 8) | b[p + 3]!) >>> 0
+}
+
 /** Where one direction stands: how many messages it has had, and how much of the next one. */
 export interface MessageFlow {
   count: number
