@@ -40,11 +40,8 @@ const ENCODER = new TextEncoder()
 const HEX = ENCODER.encode('0123456789abcdef')
 const REPLACEMENT = [0xef, 0xbf, 0xbd]
 
-/** 0: copied as it is; 1: escaped as \u00XX; 2: a byte of 0x80 or more; else: the letter after the backslash. */
-const ESCAPE = new Uint8Array(256)
-for (let i = 0; i < 0x20; i++) ESCAPE[i] = 1
-for (let i = 0x80; i < 0x100; i++) ESCAPE[i] = 2
-for (const [char, letter] of [
+/** The letter behind the backslash. */
+const LETTERS = [
   ['"', '"'],
   ['\\', '\\'],
   ['\b', 'b'],
@@ -52,8 +49,16 @@ for (const [char, letter] of [
   ['\n', 'n'],
   ['\r', 'r'],
   ['\t', 't'],
-] as const)
-  ESCAPE[char.charCodeAt(0)] = letter.charCodeAt(0)
+] as const
+/**
+ * What a byte becomes in a string: itself, or ESCAPED and a letter; 0: another control character, or a part of a longer
+ * one. A backslash is written before every byte and mostly overwritten: asking for it would cost more, as quotes in a
+ * body of JSON come when nobody expects them.
+ */
+const FORMS = new Uint16Array(256)
+const ESCAPED = 0x100
+for (let i = 0x20; i < 0x80; i++) FORMS[i] = i
+for (const [char, letter] of LETTERS) FORMS[char.charCodeAt(0)] = ESCAPED | letter.charCodeAt(0)
 
 const DIGITS_64 = ENCODER.encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
 const EQUALS = 61
@@ -159,7 +164,7 @@ export class JsonWriter {
     b[p++] = 34
     for (let i = 0; i < size; i++) {
       const code = text.charCodeAt(i)
-      if (code >= 0x80 || ESCAPE[code] !== 0) return false
+      if (code === 0 || FORMS[code] !== code) return false
       b[p++] = code
     }
     b[p++] = 34
@@ -211,12 +216,12 @@ export class JsonWriter {
     let p = this.length
     for (let i = start; i < end; i++) {
       const code = from[i]!
-      const kind = ESCAPE[code]!
-      if (kind === 0) out[p++] = code
-      else if (kind > 2) {
-        out[p++] = 92
-        out[p++] = kind
-      } else if (kind === 1) {
+      const form = FORMS[code]!
+      if (form !== 0) {
+        out[p] = 92
+        p += form >> 8
+        out[p++] = form
+      } else if (code < 0x20) {
         out[p++] = 92
         out[p++] = 117
         out[p++] = 48
@@ -258,12 +263,12 @@ export class JsonWriter {
     out[p++] = 34
     for (let i = start; i < end; i++) {
       const code = from[i]!
-      const kind = ESCAPE[code]!
-      if (kind === 0) out[p++] = code
-      else if (kind > 2) {
-        out[p++] = 92
-        out[p++] = kind
-      } else if (kind === 1) return false
+      const form = FORMS[code]!
+      if (form !== 0) {
+        out[p] = 92
+        p += form >> 8
+        out[p++] = form
+      } else if (code < 0x20) return false
       else {
         const size = sequenceSize(from, i, end)
         if (size === 0) {
