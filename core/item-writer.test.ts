@@ -85,6 +85,24 @@ describe('item writer', () => {
     assert.deepEqual([event!.event, event!.request, event!.size, event!.timestamp], [{ e: 1 }, null, 9, 999.999999])
   })
 
+  it('adds what a refiner makes of a part, also where it or the part has no fields', () => {
+    const parts = [
+      { ...answer({ a: 1 }), gained: { b: 2 } },
+      { ...answer({ a: {} }), gained: {} },
+      { ...answer({}), gained: { b: 2 } },
+      { ...answer({}), gained: {} },
+      { ...answer({ a: 1 }), gained: written('{}') },
+      { ...answer({}), gained: written('{"b":2}') },
+    ]
+    const items = itemsOf(writer => {
+      for (const part of parts) writer.write(connection(), null, part, null, 0, 0, -1)
+    })
+    assert.deepEqual(
+      items.map(({ response }) => response),
+      [{ a: 1, b: 2 }, { a: {} }, { b: 2 }, {}, { a: 1 }, { b: 2 }],
+    )
+  })
+
   it('writes times exactly', () => {
     for (const [seconds, nanoseconds, timestamp, startTime] of [
       [0, 0, '0', '1970-01-01T00:00:00.000000000Z'],
@@ -233,6 +251,12 @@ function request(body: unknown): Request {
 
 function answer(body: unknown): Answer {
   return { face: DISSECTOR, asker: 'client', body: body as Json, size: 20, failed: false, version: undefined }
+}
+
+function written(json: string): Written {
+  const out = new JsonWriter(8)
+  out.ascii(json)
+  return out.since(0)
 }
 
 /** Text with a body, not at the beginning of its buffer. */

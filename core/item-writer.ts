@@ -44,7 +44,8 @@ const EVENT = constant(',"event":')
 const DATA = constant(',"data":')
 const SIZE = constant(',"size":')
 const LAST = constant(',"entryFile":null,"record":null}\n')
-const [COMMA, FULL_STOP, SLASH, COLON] = [44, 46, 47, 58]
+const [COMMA, FULL_STOP, SLASH, COLON, OPENING_BRACE] = [44, 46, 47, 58, 123]
+const EMPTY_OBJECT = '{}'
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')
@@ -274,12 +275,14 @@ export class ItemWriter {
     if (body instanceof Written) out.written(body)
     else out.value(body)
     if (gained === undefined) return
-    // Over the closing brace; whatever is refined has fields.
+    const added = gained instanceof Written ? gained : JSON.stringify(gained)
+    const size = typeof added === 'string' ? added.length : added.end - added.start
+    if (size === EMPTY_OBJECT.length) return
+    // Over the closing brace: whatever is refined is an object.
     out.length--
-    if (gained instanceof Written) {
-      out.byte(COMMA)
-      out.rawRange(gained.bytes, gained.start + 1, gained.end)
-    } else out.ascii(`,${JSON.stringify(gained).slice(1)}`)
+    if (out.bytes[out.length - 1] !== OPENING_BRACE) out.byte(COMMA)
+    if (typeof added === 'string') out.ascii(added.slice(1))
+    else out.rawRange(added.bytes, added.start + 1, added.end)
   }
 
   private prefix(c: Connection, face: Face, version: string, asker: Side): Prefix {
