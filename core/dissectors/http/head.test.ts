@@ -46,6 +46,14 @@ describe('http head', () => {
     assert.deepEqual([head.length, head.cookies], [5, ['a=1']])
   })
 
+  it('reads a CR by itself within a value as a space', () => {
+    assert.deepEqual(fields('a: b\rc\r\nd:\r\r e\r\r\r\nf: \r\r\ng: "\ré\n'), { a: 'b c', d: 'e', f: '', g: '" é' })
+    const { head, out } = read('Transfer-Encoding: \rchunked\r\r\nContent-Type: a/b;\rc=d\r\nCookie: a=1;\rb=2\r\n')
+    assert.deepEqual([head.chunked, head.cookies], [true, ['a=1; b=2']])
+    assert.equal(out.slice(head.typeStart, head.typeEnd), '"a/b; c=d"')
+    assert.equal(read('Transfer-Encoding: chun\rked\r\n').head.chunked, false)
+  })
+
   it('notes what tells how to read the message', () => {
     const { head, out } = read(
       'content-length: 42\r\nContent-Encoding: GZIP, br\r\nTransfer-Encoding: deflate, Chunked\r\nUPGRADE: WebSocket\r\n' +

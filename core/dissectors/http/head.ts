@@ -168,6 +168,10 @@ export class Head {
       if (p === end) return -1
       valueEnd = p > start && b[p - 1] === 13 ? p - 1 : p
       p++
+      if (b.subarray(start, valueEnd).includes(13)) {
+        this.valueWithSpaces(b.subarray(start, p), out, hash, nameLength)
+        return p
+      }
     }
     if (p > end) return -1
     while (valueEnd > start && (b[valueEnd - 1] === 32 || b[valueEnd - 1] === 9)) {
@@ -180,6 +184,13 @@ export class Head {
     } else odd(b, start, valueEnd, out)
     if (TAKEN[hash & 255] === 1) this.take(b, start, valueEnd, hash, nameLength)
     return p
+  }
+
+  /** RFC 9112, 2.2: a CR by itself is read as a space. Most receivers refuse the message, and this shows what they refused. */
+  private valueWithSpaces(line: Uint8Array, out: JsonWriter, hash: number, nameLength: number): void {
+    const spaced = line.map(code => (code === 13 ? 32 : code))
+    const start = spaced.findIndex(code => code !== 32 && code !== 9)
+    this.value(spaced, start, spaced.length, out, hash, nameLength)
   }
 
   /** RFC 9112, 5.2: a value that goes on in the next line is read as if a space stood there. */
