@@ -128,8 +128,8 @@ function parse(bytes: Uint8Array, fingerprint: string): Shown {
     subject: oneLine(x509.subject),
     issuer: oneLine(x509.issuer),
     names: alternativeNames(x509.subjectAltName ?? ''),
-    notBefore: rfc3339(x509.validFromDate),
-    notAfter: rfc3339(x509.validToDate),
+    notBefore: rfc3339(x509.validFrom, x509.validFromDate),
+    notAfter: rfc3339(x509.validTo, x509.validToDate),
     serial: x509.serialNumber.toLowerCase(),
     ...describeKey(x509),
     signatureAlgorithm: x509.signatureAlgorithm ?? null,
@@ -169,9 +169,12 @@ function oneLine(name: string | undefined): string {
   return (name ?? '').split('\n').reverse().join(', ')
 }
 
-function rfc3339(date: Date): string | null {
-  return Number.isNaN(date.getTime()) ? null : date.toISOString()
+/** What OpenSSL cannot read as a time, it says in words; the date is anything then. */
+function rfc3339(words: string, date: Date): string | null {
+  return words === BAD_TIME || Number.isNaN(date.getTime()) ? null : date.toISOString()
 }
+
+const BAD_TIME = 'Bad time value'
 
 /** `DNS:a.test, IP Address:10.0.0.1, DirName:"CN = a\, b"`: a value that could be misread is quoted as in JSON. */
 function alternativeNames(text: string): string[] {
