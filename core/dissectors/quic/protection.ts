@@ -66,11 +66,11 @@ export function versionName(code: number): string {
   return code >>> 8 === 0xff0000 ? `draft-${code & 0xff}` : `0x${code.toString(16).padStart(8, '0')}`
 }
 
-/** What one side's Initial packets are sealed with. */
+/** What one side's Initial packets are sealed with, in words. */
 export interface Seal {
   /** Node is several times as fast with keys that are objects as with keys that are bytes. */
   key: KeyObject
-  iv: Uint8Array
+  iv: Int32Array
   /** Makes masks of samples. */
   hp: Int32Array
 }
@@ -96,8 +96,8 @@ export class Seals {
     const { key, iv, hp } = this.version.labels
     const secret = new Hmac(this.initial.of(SIDES[side]))
     return {
-      key: createSecretKey(bytesOf(secret.of(key), 16)),
-      iv: bytesOf(secret.of(iv), 12),
+      key: createSecretKey(bytesOf(secret.of(key), KEY)),
+      iv: secret.of(iv),
       hp: secret.of(hp),
     }
   }
@@ -136,16 +136,17 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
   const [mask, more] = encrypt(seal.hp, bytes, number + MOST_NUMBER)
   const first = bytes[start]! ^ ((mask >>> 24) & 0x0f)
   const length = (first & 3) + 1
-  // Not slice, which copies nothing where the source's buffer is a Buffer.
-  const header = new Uint8Array(bytes.subarray(start, number + length))
+  const size = number + length - start
+  const header = size <= HEADER.length ? HEADER.subarray(0, size) : Buffer.allocUnsafeSlow(size)
+  header.set(bytes.subarray(start, number + length))
   header[0] = first
-  const nonce = new Uint8Array(seal.iv)
+  bytesOf(seal.iv, NONCE)
   for (let i = 0; i < length; i++) {
     const byte = bytes[number + i]! ^ ((i < 3 ? mask >>> (16 - i * 8) : more >>> 24) & 0xff)
-    header[header.length - length + i] = byte
-    nonce[nonce.length - length + i]! ^= byte
+    header[size - length + i] = byte
+    NONCE[NONCE.length - length + i]! ^= byte
   }
-  const opening = createDecipheriv('aes-128-gcm', seal.key, nonce)
+  const opening = createDecipheriv('aes-128-gcm', seal.key, NONCE)
   opening.setAAD(header)
   opening.setAuthTag(bytes.subarray(end - TAG, end))
   const frames = opening.update(bytes.subarray(number + length, end - TAG))
@@ -157,6 +158,12 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
   }
   return frames
 }
+
+// What node:crypto is given lies outside of the heap from the beginning: a small array of its own would be moved there.
+const KEY = Buffer.allocUnsafeSlow(16)
+const NONCE = Buffer.allocUnsafeSlow(12)
+/** Only a token makes it longer. */
+const HEADER = Buffer.allocUnsafeSlow(256)
 
 /** Whether the Retry packet is the answer to the client's first Initial packet (RFC 9001, 5.8). */
 export function isRetry(version: Version, connectionId: Uint8Array, packet: Uint8Array): boolean {

@@ -60,11 +60,10 @@ export function blockOf(message: Uint8Array): Int32Array {
   return block
 }
 
-/** The first `count` bytes of words. */
-export function bytesOf(words: Int32Array, count: number): Uint8Array {
-  const bytes = new Uint8Array(count)
-  for (let i = 0; i < count; i++) bytes[i] = words[i >> 2]! >>> (24 - (i & 3) * 8)
-  return bytes
+/** As many bytes of the words as there is room for. */
+export function bytesOf<Bytes extends Uint8Array>(words: Int32Array, to: Bytes): Bytes {
+  for (let i = 0; i < to.length; i++) to[i] = words[i >> 2]! >>> (24 - (i & 3) * 8)
+  return to
 }
 
 /** The block lies in the first 16 words of the schedule. FIPS 180-4, 6.2.2. */
