@@ -28,7 +28,7 @@ import {
   takeClientMessage,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { randomOf, readClientHello, writeOffered } from './tlsx/hello.ts'
+import { randomOf, readClientHello, writeHello } from './tlsx/hello.ts'
 import type { HandshakeMessage } from './tlsx/messages.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
@@ -185,22 +185,27 @@ function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
   const { state } = ctx
   const { handshake } = state
   if (handshake !== null && handshake.key === randomOf(body)) return null
-  const { body: offer, problem } = readClientHello(body, 'd')
+  const hello = readClientHello(body, 'd')
   const since = state.handshake === null ? (state.since ?? ctx.moment) : ctx.moment
-  state.handshake = beginHandshake(offer)
+  state.handshake = beginHandshake(hello)
   state.server = beginVoice()
   const start = ctx.out.length
-  writeOffered(ctx.out, offer)
+  writeHello(ctx.out, hello)
+  ctx.out.byte(CLOSE)
   const message: Message = {
     kind: 'request',
-    key: offer.random,
+    key: hello.random,
     body: ctx.out.since(start),
     since,
     size: state.client.size,
   }
+  const { problem } = hello.offer
   if (problem !== null) message.error = { type: 'dissection', msg: problem }
   return message
 }
+
+/** Of an object. */
+const CLOSE = 0x7d
 
 // ── the server ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

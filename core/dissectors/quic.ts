@@ -11,6 +11,7 @@ import { Cursor, Malformed } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
 import { flag, json, listOf, orNull, plain, shapeOf } from '../json-shape.ts'
+import { constant } from '../json-writer.ts'
 import { isRetry, Seals, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
 import { readTransportParameters, readVarint } from './quic/transport-parameters.ts'
 import {
@@ -28,7 +29,7 @@ import {
   takeAlert,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { type ClientHello, OFFERED, type Offered, randomOf, readClientHello } from './tlsx/hello.ts'
+import { type ClientHello, randomOf, readClientHello, writeHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
 import { Pieces } from './tlsx/pieces.ts'
 
@@ -269,26 +270,34 @@ function missed(attempt: Attempt, ctx: Context<Session>): Message {
 function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt, ctx: Context<Session>): Message | null {
   const { handshake } = attempt
   if (handshake !== null && handshake.key === randomOf(body)) return null
-  const { body: offer, problem, transportParameters } = readClientHello(body, 'q')
-  attempt.handshake = beginHandshake(offer)
+  const hello = readClientHello(body, 'q')
+  attempt.handshake = beginHandshake(hello)
   const { out } = ctx
   const start = out.length
-  writeRequest(out, {
-    ...offer,
-    quicVersion: packet.version!.name,
-    transportParameters: transportParameters === null ? {} : readTransportParameters(transportParameters),
-  })
+  writeHello(out, hello)
+  out.raw(QUIC_VERSION)
+  out.plain(packet.version!.name)
+  out.raw(TRANSPORT_PARAMETERS)
+  const { transportParameters } = hello
+  out.value(transportParameters === null ? {} : readTransportParameters(transportParameters))
+  out.byte(CLOSE)
   const message: Message = {
     kind: 'request',
-    key: offer.random,
+    key: hello.random,
     body: out.since(start),
     since: attempt.since,
     size: attempt.client.size,
     version: packet.version!.name,
   }
+  const { problem } = hello.offer
   if (problem !== null) message.error = { type: 'dissection', msg: problem }
   return message
 }
+
+const QUIC_VERSION = constant(',"quicVersion":')
+const TRANSPORT_PARAMETERS = constant(',"transportParameters":')
+/** Of an object. */
+const CLOSE = 0x7d
 
 // ── the server ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -480,12 +489,6 @@ function answer(attempt: Attempt, found: Partial<Body>, packet: Packet | null, {
 
 type Own = Omit<QuicResponse, keyof HandshakeAnswer>
 type Body = Answered & Own
-
-const writeRequest = shapeOf<Offered & Omit<QuicRequest, keyof ClientHello>>({
-  ...OFFERED,
-  quicVersion: plain,
-  transportParameters: json,
-})
 
 const writeAnswer = shapeOf<Partial<Body>>({
   ...ANSWERED,

@@ -26,7 +26,7 @@ import {
   takeClientMessage,
   takeServerMessage,
 } from './tlsx/handshake.ts'
-import { type Offered, randomOf, readClientHello, readSsl2Hello, writeOffered } from './tlsx/hello.ts'
+import { type Hello, type Offered, randomOf, readClientHello, readSsl2Hello, writeHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
 
 export type { Certificate } from './tlsx/certificates.ts'
@@ -177,8 +177,7 @@ function readClient(at: Cursor, ctx: Context<Session>): Message | null {
 function takeHello(body: Cursor, ctx: Context<Session>): Message | null {
   const { handshake } = ctx.state
   if (handshake !== null && handshake.key === randomOf(body)) return null
-  const { body: offer, problem } = readClientHello(body, 't')
-  return request(offer, problem, ctx)
+  return request(readClientHello(body, 't'), ctx)
 }
 
 /** length(2), its upper bit set; type(1) = 1; the hello */
@@ -187,18 +186,22 @@ function readOldHello(at: Cursor, ctx: Context<Session>): Message {
   const body = at.within(length)
   const type = body.u8()
   if (type !== CLIENT_HELLO) body.fail(`a ClientHello of SSL 2.0, found message ${type}`)
-  const { body: offer, problem } = readSsl2Hello(body)
-  return request(offer, problem, ctx)
+  return request(readSsl2Hello(body), ctx)
 }
 
-function request(offer: Offered, problem: string | null, { state, out }: Context<Session>): Message {
-  state.handshake = beginHandshake(offer)
+function request(hello: Hello, { state, out }: Context<Session>): Message {
+  state.handshake = beginHandshake(hello)
   state.clientEncrypts = false
-  writeOffered(out, offer)
-  const message: Message = { kind: 'request', key: offer.random, body: out.since(0) }
+  writeHello(out, hello)
+  out.byte(CLOSE)
+  const message: Message = { kind: 'request', key: hello.random, body: out.since(0) }
+  const { problem } = hello.offer
   if (problem !== null) message.error = { type: 'dissection', msg: problem }
   return message
 }
+
+/** Of an object. */
+const CLOSE = 0x7d
 
 // ── the server ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

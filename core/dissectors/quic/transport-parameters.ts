@@ -1,7 +1,7 @@
 /** What an end of QUIC asks of the other in its hello: RFC 9000, 18.   id(varint) length(varint) value(length), … */
 import { type Cursor, Malformed } from '../../cursor.ts'
 import type { Json, JsonValue } from '../../item.ts'
-import { hex } from '../tlsx/hello.ts'
+import { hex } from '../tlsx/extensions.ts'
 import { versionName } from './protection.ts'
 
 /** By name: numbers, true for those that say all by being there, hex for ids and for what has no name here. */

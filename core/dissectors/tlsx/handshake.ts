@@ -13,15 +13,9 @@ import { chainWarnings, type Presented, readCertificate, type Shown } from './ce
 import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
 import { alertName, compressionName, groupName, isDeprecated, isTls13, signatureName, versionName } from './codes.ts'
 import { md5 } from './fingerprints.ts'
-import {
-  EXTENSIONS,
-  type Named,
-  names,
-  type Offered,
-  readDraftRetry,
-  readServerHello,
-  type ServerHello,
-} from './hello.ts'
+import type { Hello, Offered } from './hello.ts'
+import { EXTENSIONS, type Named, names } from './lists.ts'
+import { readDraftRetry, readServerHello, type ServerHello } from './server-hello.ts'
 
 /**
  * How the handshake went. In TLS 1.3 all behind ServerHello is encrypted, and with it certificates, ALPN and what
@@ -101,10 +95,10 @@ export interface Handshake {
   size: number
 }
 
-export function beginHandshake(offer: Offered | null): Handshake {
+export function beginHandshake(hello: Hello | null): Handshake {
   return {
-    key: offer?.random,
-    offer,
+    key: hello?.random,
+    offer: hello?.offer.offered ?? null,
     hello: null,
     retry: null,
     certificates: null,
