@@ -204,6 +204,38 @@ describe('pipeline', () => {
     })
   })
 
+  describe('a packet of TCP that the capture cut', () => {
+    /** With twelve bytes of options. */
+    const optional = (frame: Uint8Array) => {
+      const whole = Buffer.concat([frame.subarray(0, 54), Buffer.alloc(12, 1), frame.subarray(54)])
+      whole.writeUInt16BE(whole.readUInt16BE(16) + 12, 16)
+      whole[46] = 0x80
+      return packetOf(whole)
+    }
+    const ask = get('/1')
+    const packet = optional(tcp(CLIENT, SERVER, { seq: 1000, payload: ask }))
+
+    it('within its options is one whose payload is missing', () => {
+      for (const kept of [54, 60, 65, 66]) {
+        const { tally } = dissect([{ ...packet, end: kept }], protocols, KEEP)
+        assert.deepEqual([tally.connections, tally.missing, tally.headers], [1, ask.length, kept], `${kept} bytes`)
+        assert.equal(tally.skipped.size, 0)
+      }
+    })
+
+    it('within its header is none', () => {
+      const { tally } = dissect([{ ...packet, end: 53 }], protocols, KEEP)
+      assert.deepEqual([tally.connections, tally.missing, tally.skipped.get('unreadable headers')], [0, 0, 19])
+    })
+
+    it('and whose header is longer than the packet was, is none', () => {
+      const short = { ...packetOf(packet.bytes.slice(0, 60)), end: 60 }
+      short.bytes[17] = 46
+      const { tally } = dissect([short], protocols, KEEP)
+      assert.deepEqual([tally.connections, tally.skipped.get('unreadable headers')], [0, 26])
+    })
+  })
+
   describe('fragments', () => {
     it('are one packet, in any order, in a tunnel, around a tunnel, and one in the other', () => {
       const d = new Dialogue().open()

@@ -183,12 +183,15 @@ export class Pipeline {
     const { frame, tally, connections } = this
     const { bytes: b, start: p, end } = frame
     const offset = end - p < 20 ? 0 : (b[p + 12]! >> 4) * 4
-    if (offset < 20 || p + offset > end) {
+    const uncaptured = Math.max(0, p + offset - end)
+    if (offset < 20 || uncaptured > frame.missing) {
       tally.skip('unreadable headers', end - p)
       return
     }
-    const start = p + offset
-    tally.headers += offset
+    // Of a packet that was cut within its options all but these is known.
+    frame.missing -= uncaptured
+    const start = p + offset - uncaptured
+    tally.headers += start - p
     const source = (b[p]! << 8) | b[p + 1]!
     const destination = (b[p + 2]! << 8) | b[p + 3]!
     const seq = (b[p + 4]! << 24) | (b[p + 5]! << 16) | (b[p + 6]! << 8) | b[p + 7]!

@@ -4,10 +4,12 @@ import type { Item } from '../item.ts'
 import type { Packet } from '../packet.ts'
 import { loadProtocols, type Protocols } from '../registry.ts'
 import { including } from '../selection.ts'
-import { golden, observeItems } from '../testing/golden.ts'
+import { golden, observeItems, readPackets } from '../testing/golden.ts'
 import { ACK, Dialogue, FIN, ipv4Packet, packetOf, RST, SYN } from '../testing/packets.ts'
 import { observer, type TcpConnection } from './tcp-conn.ts'
 
+/** Bytes of the link's, IPv4's and TCP's headers, options not among them, by link type. */
+const HEADERS: Record<number, number> = { 1: 54, 101: 40 }
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
@@ -48,6 +50,25 @@ describe('tcp-conn', () => {
     assert.equal(event.goodput_bytes, GET.length + OK.length)
     assert.equal(event.local.goodput_bytes, GET.length)
     assert.deepEqual([event.local_pkts, event.remote_pkts, event.fin_count], [5, 3, 2])
+  })
+
+  it('tells of packets that were cut within their options what is certain', () => {
+    const packets = readPackets(new URL('../fixtures/tcp-conn/tail-loss.pcap', import.meta.url))
+    const whole = told(packets)
+    const cut = (behind: number) =>
+      told(packets.map(packet => ({ ...packet, end: Math.min(packet.end, HEADERS[packet.linkType]! + behind) })))
+    const unknown = { window_scale: null, avg_receive_window: whole.avg_receive_window }
+    for (const bytes of [0, 1, 7]) {
+      const { local, remote, window_scale, avg_receive_window: _, ...rest } = cut(bytes)
+      const { local: wholeLocal, remote: wholeRemote, ...wholeRest } = whole
+      assert.deepEqual({ ...rest, ...unknown }, { ...wholeRest, ...unknown })
+      assert.equal(window_scale, null)
+      assert.deepEqual(
+        [local.payload_bytes, remote.payload_bytes],
+        [wholeLocal.payload_bytes, wholeRemote.payload_bytes],
+      )
+      assert.deepEqual([local.mss, local.timestamps], [bytes < 4 ? null : wholeLocal.mss, false])
+    }
   })
 
   it('is told of once, behind the items of its stream, and with what came late', () => {
