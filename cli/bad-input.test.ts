@@ -83,6 +83,16 @@ describe('bad input on the command line', function () {
     ['a replay of nothing', replay('--to', '127.0.0.1:1', '--protocol', 'kafka'), /there is nothing to replay/],
     ['a protocol that is none', replay('--to', '127.0.0.1:1', '--protocol', 'htpt'), /expected protocols of.*"htpt"/],
     ['a replay of no stream', replay('--to', '127.0.0.1:1', '--stream', 'no.pcap'), /there is nothing to replay/],
+    [
+      'a replay of a ping',
+      replay('--to', '127.0.0.1:1', '--item', 'local/1700000000123456789_5f3a9c01_icmp.pcap-0'),
+      /said over TCP and UDP, and 1700000000123456789_5f3a9c01_icmp\.pcap is of ICMP/,
+    ],
+    [
+      'a replay of an association',
+      replay('--to', '127.0.0.1:1', '--stream', '1700000000123456789_5f3a9c01_sctp.pcap'),
+      /is of SCTP/,
+    ],
     ['no capture to replay', ['replay', '--to', '127.0.0.1:1'], /what to replay is missing/],
     ['two captures to replay', replay('--to', '127.0.0.1:1', '--pcap', SHOP_PCAP), /comes from one place, found/],
     ['--time of a capture', replay('--to', '127.0.0.1:1', '--time', '5m'), /--time is counted.*give --ring/],

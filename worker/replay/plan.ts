@@ -4,6 +4,7 @@ import type { Connection } from '../../core/connections.ts'
 import { Fault } from '../../core/fault.ts'
 import { Pipeline } from '../../core/pipeline.ts'
 import type { Protocols } from '../../core/registry.ts'
+import { parseStreamName } from '../../core/stream-name.ts'
 import { KEPT_BODY, WORKER } from '../own-items.ts'
 import { type Feed, readItemId } from './feed.ts'
 import { type End, type Exchange, itemOf, type Piece, type Tape, Tapes } from './tape.ts'
@@ -90,6 +91,7 @@ const MAX_KEPT = 512 << 20
 
 export async function readPlan(feed: Feed, protocols: Protocols, selection: Selection): Promise<Plan> {
   const wanted = selection.item === null ? null : readItemId(selection.item)
+  for (const name of wanted === null ? (selection.streams ?? []) : [wanted.stream]) checkTransport(name)
   const heard: Tape[] = []
   const tapes = new Tapes({
     worker: WORKER,
@@ -109,6 +111,15 @@ export async function readPlan(feed: Feed, protocols: Protocols, selection: Sele
   })
   pipeline.finish()
   return planOf(heard, first ?? 0, selection)
+}
+
+function checkTransport(stream: string): void {
+  const { transport = 'tcp' } = parseStreamName(stream) ?? {}
+  if (transport !== 'tcp' && transport !== 'udp')
+    throw new Fault(
+      'TRANSPORT_NOT_REPLAYED',
+      `what is replayed is what clients said over TCP and UDP, and ${stream} is of ${transport.toUpperCase()}`,
+    )
 }
 
 function isSelected(c: Connection, { streams, servers }: Selection, stream: string | null): boolean {
@@ -292,7 +303,7 @@ function requestAlone(tape: Tape, id: string): Stream | Refusal {
   if (found === undefined)
     throw new Fault(
       'ITEM_NOT_FOUND',
-      `there is no request of HTTP/1, Redis or DNS with the id "${id}" in stream ${tape.name}, which speaks ${protocolOf(tape)}`,
+      `there is no request of HTTP/1, Redis or DNS with the id "${id}" in stream ${tape.name}, which speaks ${protocolOf(tape)}: of other protocols --stream replays all that was said`,
     )
   const { start, end } = found
   const bytes = bytesBetween(tape.client.pieces, start, end, tape.transport)
