@@ -51,7 +51,6 @@ describe('stream names', () => {
   })
 
   it('are the same from both ends, and differ by transport, scope and any port or address', () => {
-    const words = (a: number, b: number) => Int32Array.of(0, 0, 0xffff, a, 0, 0, 0xffff, b)
     const there = endsHash(words(1, 2), 1000, 80)
     assert.equal(endsHash(words(2, 1), 80, 1000), there)
     const all = [
@@ -63,6 +62,20 @@ describe('stream names', () => {
       streamHash(endsHash(words(1, 2), 80, 1000), 'tcp', 0),
     ]
     assert.equal(new Set(all).size, all.length)
+  })
+
+  it('hash the flows of one server so that the lower bits spread', () => {
+    const bits = 14
+    const taken = new Map<number, number>()
+    const flows = 1 << bits
+    for (let i = 0; i < flows; i++) {
+      const client = 0x0a000000 + ((i * 2654435761) >>> 24)
+      const slot = endsHash(words(client, 0x0a600a0a), 1024 + (i % 60_000), 53) & (flows - 1)
+      taken.set(slot, (taken.get(slot) ?? 0) + 1)
+    }
+    // Balls thrown at random into as many bins leave 1/e of them empty.
+    assert.ok(Math.abs(1 - taken.size / flows - 1 / Math.E) < 0.02, `${taken.size} of ${flows} bins are taken`)
+    assert.ok(Math.max(...taken.values()) < 12)
   })
 
   it('sort as connections began', () => {
@@ -109,6 +122,10 @@ describe('stream names', () => {
         }
       })
 })
+
+function words(a: number, b: number): Int32Array {
+  return Int32Array.of(0, 0, 0xffff, a, 0, 0, 0xffff, b)
+}
 
 function ask(dialogue: Dialogue): Dialogue {
   dialogue.open().ask('GET / HTTP/1.1\r\nHost: a\r\n\r\n')

@@ -59,7 +59,9 @@ export function endsHash(words: Int32Array, source: number, destination: number)
   const w = words
   const a = mix(w[0]! ^ Math.imul(w[1]!, 31) ^ Math.imul(w[2]!, 17) ^ w[3]!, source)
   const b = mix(w[4]! ^ Math.imul(w[5]!, 31) ^ Math.imul(w[6]!, 17) ^ w[7]!, destination)
-  return ((a ^ b) + Math.imul(a & b, 0x9e3779b1)) & 0x3fffffff
+  // Tables take the lower bits: where one end is the same for all, they have to differ by every bit of the other.
+  const both = Math.imul((a ^ b) + Math.imul(a & b, 0x9e3779b1), 0xc2b2ae35)
+  return (both ^ (both >>> 15)) & 0x3fffffff
 }
 
 function mix(address: number, port: number): number {
