@@ -3,6 +3,7 @@
  * The table is asked once a packet, so it compares plain numbers and allocates nothing.
  */
 import type { Dissector, Ending, Face, Side, Transport } from './dissector.ts'
+import { Dormant } from './dormant.ts'
 import type { Frame } from './frame.ts'
 import type { ItemError } from './item.ts'
 import type { Answer } from './item-writer.ts'
@@ -183,6 +184,8 @@ export class Connection {
 
   /** In the table. */
   here = true
+  /** A flow of datagrams that went on when it was dormant. */
+  woken = false
   life: Life
   lastSeconds = 0
   lastNanoseconds = 0
@@ -244,6 +247,7 @@ export class Connections {
   private slots: (Connection | null)[] = new Array(1024).fill(null)
   private mask = 1023
   count = 0
+  private readonly dormant = new Dormant()
   private closed = 0
   private numbers = 0
   private readonly ages: Record<Life, Ages> = {
@@ -273,7 +277,7 @@ export class Connections {
     for (let i = hash & mask; ; i = (i + 1) & mask) {
       const c = slots[i]!
       if (c === null) {
-        if (elsewhere === null) return null
+        if (elsewhere === null) return transport === 'udp' ? this.waken(frame, source, destination) : null
         this.forth = false
         return elsewhere
       }
@@ -321,15 +325,36 @@ export class Connections {
   forth = true
   private lastHash = 0
 
+  private waken(frame: Frame, source: number, destination: number): Connection | null {
+    const c = this.dormant.take(this.lastHash, frame, source, destination)
+    if (c === null) return null
+    this.enter(c)
+    this.forth = this.dormant.forth
+    return c
+  }
+
   /** For a packet that `find` has just not found. */
   add(frame: Frame, transport: Transport, source: number, destination: number, first: Instant): Connection {
-    if ((this.count + 1) * 2 > this.mask) this.enlarge()
     const c = new Connection(this.numbers++, this.lastHash, transport, frame, source, destination, first)
+    this.enter(c)
+    this.forth = true
+    return c
+  }
+
+  private enter(c: Connection): void {
+    if ((this.count + 1) * 2 > this.mask) this.enlarge()
     this.place(c)
     this.count++
     this.ages[c.life].push(c)
-    this.forth = true
-    return c
+  }
+
+  /**
+   * Keeps of an answered flow of datagrams what it takes to go on under the same name. Once: a flow that goes on may do so
+   * again. False: another one had to make room, before its time.
+   */
+  rest(c: Connection): boolean {
+    this.remove(c)
+    return this.dormant.add(c)
   }
 
   private place(c: Connection): void {
@@ -389,6 +414,7 @@ export class Connections {
 
   /** The connection that has been silent for too long at `seconds`, if there is one. */
   expired(seconds: number): Connection | null {
+    this.dormant.expire(seconds, UDP_PATIENCE)
     return this.ages.closed.expired(seconds) ?? this.ages.datagrams.expired(seconds) ?? this.ages.open.expired(seconds)
   }
 

@@ -61,6 +61,11 @@ export interface Dissector<State = unknown> extends Face {
    */
   patience?: number
   /**
+   * In datagrams: when no request waits, the state says nothing but what `open` tells. The engine keeps but a few numbers of
+   * such a flow, of which there may be ten thousand a second.
+   */
+  answeredIsOver?: true
+  /**
    * Do these first bytes, sent by `from`, begin a message of this protocol? Throw Incomplete (read past the end) to be
    * asked again with more; `more` says the same, and costs no exception. A wrong yes costs the whole connection: say yes to what cannot be anything else.
    * `ctx.hinted` says that the port speaks for it.

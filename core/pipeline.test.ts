@@ -10,8 +10,10 @@ import {
   ACK,
   CLIENT,
   Dialogue,
+  type End,
   FIN,
   fragments,
+  ipv4Packet,
   packetOf,
   RST,
   SERVER,
@@ -20,6 +22,7 @@ import {
   udp,
   vxlan,
 } from './testing/packets.ts'
+import type { Trace } from './trace.ts'
 
 const FIXTURES = new URL('fixtures/', import.meta.url)
 const KEEP = 1 << 20
@@ -195,6 +198,42 @@ describe('pipeline', () => {
       assert.equal(dissect([packetOf(frame, 0), packetOf(frame, 2.1)], protocols, KEEP).items.length, 2)
       const other = udp(CLIENT, end, question(8))
       assert.equal(dissect([packetOf(frame, 0), packetOf(other, 1)], protocols, KEEP).items.length, 2)
+    })
+
+    it('goes on under the same name after an answer, and under another one after ten seconds of silence', () => {
+      const server = { address: SERVER.address, port: 53 }
+      const exchange = (id: number, milliseconds: number) => [
+        packetOf(udp(CLIENT, server, question(id)), milliseconds),
+        packetOf(udp(server, CLIENT, answer(id)), milliseconds + 1),
+      ]
+      const packets = [0, 500, 9000, 20_000].flatMap((milliseconds, i) => exchange(i, milliseconds))
+      // A copy of an answer, and a port that is closed when it comes.
+      packets.splice(2, 0, packetOf(udp(server, CLIENT, answer(0)), 1.5))
+      packets.splice(3, 0, packetOf(unreachable(CLIENT, server, packets[1]!.bytes.subarray(14)), 2))
+      const { items, tally } = dissect(packets, protocols, KEEP)
+      const dns = items.filter(({ protocol }) => protocol.name === 'dns')
+      assert.deepEqual(
+        dns.map(({ index, response }) => [index, response?.id]),
+        [
+          [0, 0],
+          [1, 1],
+          [2, 2],
+          [0, 3],
+        ],
+      )
+      const [first, second, third, fourth] = dns.map(({ stream }) => stream)
+      assert.deepEqual([second, third], [first, first])
+      assert.notEqual(fourth, first)
+      assert.equal(tally.skipped.get('sent twice'), answer(0).length)
+      assert.equal(items.find(({ protocol }) => protocol.name === 'icmp')!.event!.stream, first)
+      assert.deepEqual([...tally.limits], [])
+    })
+
+    it('is told alike whether somebody remembers its flows or not', () => {
+      for (const file of readdirSync(new URL('dns/', FIXTURES)).filter(name => /\.pcap(ng)?$/.test(name))) {
+        const packets = readPackets(new URL(`dns/${file}`, FIXTURES))
+        assert.deepEqual(itemsOf(packets, false), itemsOf(packets, true), file)
+      }
     })
 
     it('does not read a datagram that the capture cut', () => {
@@ -414,6 +453,33 @@ function quiet(items: Item[] = []): Pipeline {
 /** A DNS question for `a.` (RFC 1035, 4.1). */
 function question(id: number): Uint8Array {
   return Uint8Array.of(0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1)
+}
+
+/** Nobody has that name. */
+function answer(id: number): Uint8Array {
+  const bytes = question(id)
+  bytes[2]! |= 0x80
+  bytes[3]! |= 3
+  return bytes
+}
+
+/** ICMP's word on an IPv4 packet that came to a closed port. */
+function unreachable(from: End, to: End, packet: Uint8Array): Uint8Array {
+  return ipv4Packet(from, to, 1, Uint8Array.of(3, 3, 0, 0, 0, 0, 0, 0, ...packet.subarray(0, 28)))
+}
+
+/** `traced`: somebody remembers connections beside the table. */
+function itemsOf(packets: readonly Packet[], traced: boolean): Item[] {
+  const items: Item[] = []
+  const trace: Trace = { packet() {}, quote() {}, wait() {}, join() {}, item() {}, end() {} }
+  const settings = { protocols, worker: 'test', node: null, keepBodies: KEEP, trace: traced ? trace : null }
+  const pipeline = new Pipeline(settings, batch => {
+    const text = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.length).toString()
+    for (const line of text.split('\n')) if (line !== '') items.push(JSON.parse(line))
+  })
+  for (const packet of packets) pipeline.packet(packet)
+  pipeline.finish()
+  return items
 }
 
 /** Every datagram that is cut has its own identification. */

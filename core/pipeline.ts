@@ -68,6 +68,8 @@ export class Pipeline {
   private readonly witness: Witness | null
   private readonly reassembly: Reassembly
   private readonly trace: Trace | null
+  /** Nobody remembers connections but the table. */
+  private readonly mayRest: boolean
   private readonly tcpObserver: Observer | null
   private readonly udpObserver: Observer | null
   private readonly passing: Passing = emptyPassing()
@@ -101,6 +103,7 @@ export class Pipeline {
     this.witness = witness
     this.listener = witness === null ? listener : new Witnessed(listener, witness)
     this.reassembly = new Reassembly(this.listener, this.tally)
+    this.mayRest = trace === null && witness === null && this.udpObserver === null
   }
 
   packet(packet: Packet): void {
@@ -459,7 +462,10 @@ export class Pipeline {
       tally.missing += frame.missing
       tally.skip('message cut short', last - start)
       this.witness?.gap(c, half, frame.missing)
-    } else this.listener.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds, 0)
+    } else {
+      this.listener.datagram(c, half, b, start, last, packet.seconds, packet.nanoseconds, 0)
+      if (this.mayRest && isAnswered(c) && !connections.rest(c)) tally.limit('dormant flows')
+    }
   }
 
   // ── ICMP (RFC 792, 4443) ────────────────────────────────────────────────────────────────────────────────────────
@@ -586,6 +592,22 @@ export class Pipeline {
     return sum
   }
   private view: DataView = new DataView(new ArrayBuffer(0))
+}
+
+/** Nothing is under way in either direction, and what was said before does not matter for what may come. */
+function isAnswered(c: Connection): boolean {
+  const { dissector, waiting, forth, back } = c
+  return (
+    dissector?.answeredIsOver === true &&
+    waiting?.count === 0 &&
+    c.items > 0 &&
+    !c.woken &&
+    c.backScope === c.scope &&
+    c.refused === null &&
+    c.early === null &&
+    forth.progress === null &&
+    back.progress === null
+  )
 }
 
 function observerOf(observers: readonly Observer[], transport: Transport): Observer | null {

@@ -18,7 +18,13 @@ export type SkipCause =
   | 'over a limit'
 
 /** Limits that closed something before its time, each with its own count. */
-export type LimitCause = 'connections' | 'buffered bytes' | 'message size' | 'waiting requests' | 'out-of-order bytes'
+export type LimitCause =
+  | 'connections'
+  | 'dormant flows'
+  | 'buffered bytes'
+  | 'message size'
+  | 'waiting requests'
+  | 'out-of-order bytes'
 
 export interface ProtocolTally {
   items: number

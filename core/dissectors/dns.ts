@@ -31,6 +31,7 @@ export const dissector: Dissector<Transfers> = {
   keyed: true,
   // Stub resolvers ask again after 5 s by default (resolv.conf, `timeout`).
   patience: 10_000,
+  answeredIsOver: true,
   open: () => new Map(),
   probe,
   read,
