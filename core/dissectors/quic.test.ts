@@ -29,17 +29,17 @@ describe('quic', () => {
     it('version 1: RFC 9001, A.1', () => {
       const seals = new Seals(versionOf(1)!, Buffer.from('8394c8f03e515708', 'hex'))
       const [client, server] = [seals.of('client'), seals.of('server')]
-      assert.equal(hex(client.key.export()), '1f369613dd76d5467730efcbe3b1a22d')
+      assert.equal(hex(Buffer.from(client.key, 'latin1')), '1f369613dd76d5467730efcbe3b1a22d')
       assert.equal(hex(bytesOf(client.iv, Buffer.alloc(12))), 'fa044b2f42a3fd3b46fb255c')
-      assert.equal(hex(server.key.export()), 'cf3a5331653c364c88f0f379b6067e37')
+      assert.equal(hex(Buffer.from(server.key, 'latin1')), 'cf3a5331653c364c88f0f379b6067e37')
       assert.equal(hex(bytesOf(server.iv, Buffer.alloc(12))), '0ac1493ca1905853b0bba03e')
     })
 
     it('version 2: RFC 9369, A.1', () => {
       const seals = new Seals(versionOf(0x6b3343cf)!, Buffer.from('8394c8f03e515708', 'hex'))
       const [client, server] = [seals.of('client'), seals.of('server')]
-      assert.equal(hex(client.key.export()), '8b1a0bc121284290a29e0971b5cd045d')
-      assert.equal(hex(server.key.export()), '82db637861d55e1d011f19ea71d5d2a7')
+      assert.equal(hex(Buffer.from(client.key, 'latin1')), '8b1a0bc121284290a29e0971b5cd045d')
+      assert.equal(hex(Buffer.from(server.key, 'latin1')), '82db637861d55e1d011f19ea71d5d2a7')
     })
   })
 

@@ -13,7 +13,7 @@ import type { ItemError, Json } from '../item.ts'
 import { flag, json, listOf, orNull, plain, shapeOf } from '../json-shape.ts'
 import { constant } from '../json-writer.ts'
 import { isRetry, Seals, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
-import { readTransportParameters, readVarint } from './quic/transport-parameters.ts'
+import { readVarint, writeTransportParameters } from './quic/transport-parameters.ts'
 import {
   ANSWERED,
   type Answered,
@@ -278,8 +278,7 @@ function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt, ctx: Co
   out.raw(QUIC_VERSION)
   out.plain(packet.version!.name)
   out.raw(TRANSPORT_PARAMETERS)
-  const { transportParameters } = hello
-  out.value(transportParameters === null ? {} : readTransportParameters(transportParameters))
+  writeTransportParameters(out, hello.transportParameters ?? NO_PARAMETERS)
   out.byte(CLOSE)
   const message: Message = {
     kind: 'request',
@@ -295,6 +294,7 @@ function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt, ctx: Co
 }
 
 const QUIC_VERSION = constant(',"quicVersion":')
+const NO_PARAMETERS = new Cursor(NO_ID, 0, 0, true)
 const TRANSPORT_PARAMETERS = constant(',"transportParameters":')
 /** Of an object. */
 const CLOSE = 0x7d
@@ -468,19 +468,19 @@ function answerTo(
   versionNegotiation: string[] = [],
 ): Message {
   const handshake = attempt.handshake!
-  const body = {
-    ...answerOf(handshake, handshake.hello !== null, seconds),
-    quicVersion: packet?.version?.name ?? null,
-    versionNegotiation,
-    connectionClose: attempt.close,
-  }
+  const body: Partial<Body> = answerOf(handshake, handshake.hello !== null, seconds)
+  body.quicVersion = packet?.version?.name ?? null
+  body.versionNegotiation = versionNegotiation
+  body.connectionClose = attempt.close
   return answer(attempt, body, packet, ctx)
 }
 
 function answer(attempt: Attempt, found: Partial<Body>, packet: Packet | null, { out }: Context<Session>): Message {
   const { key } = attempt.handshake!
   const start = out.length
-  writeAnswer(out, { ...found, ...seenOf(attempt) })
+  if (attempt.retry) found.retry = true
+  if (attempt.zeroRtt) found.zeroRtt = true
+  writeAnswer(out, found)
   const message: Message = { kind: 'response', body: out.since(start), size: attempt.server.size }
   if (key !== undefined) message.key = key
   if (packet?.version !== undefined) message.version = packet.version.name
@@ -498,7 +498,3 @@ const writeAnswer = shapeOf<Partial<Body>>({
   versionNegotiation: listOf(plain),
   connectionClose: orNull(json),
 })
-
-function seenOf({ retry, zeroRtt }: Attempt): Pick<QuicResponse, 'retry' | 'zeroRtt'> {
-  return { ...(retry ? { retry } : {}), ...(zeroRtt ? { zeroRtt } : {}) }
-}
