@@ -9,7 +9,6 @@ import { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
 import { flag, shapeOf } from '../json-shape.ts'
-import { isTls13, versionName } from './tlsx/codes.ts'
 import {
   ANSWERED,
   type Answered,
@@ -228,7 +227,7 @@ function takeFromServer({ type, epoch, number, body }: DtlsRecord, ctx: Context<
       state.handshake ??= beginHandshake(null)
       takeServerMessage(state.handshake, type, message)
       const { hello } = state.handshake
-      if (hello !== null && isTls13(hello.version)) return conclude(state.handshake, ctx)
+      if (hello?.choice.tls13) return conclude(state.handshake, ctx)
     }
   }
   return null
@@ -331,7 +330,7 @@ function conclude(handshake: Handshake, ctx: Context<Session>): Message {
 
 /** Before a server of DTLS 1.2 encrypts it says so; in DTLS 1.3 nothing in clear follows its hello. */
 function isIncomplete({ hello, exchanged, done }: Handshake, { parts, records, changes }: Voice): boolean {
-  if (isTls13(hello!.version)) return false
+  if (hello!.choice.tls13) return false
   return parts !== null || (records !== null && isLossy(records)) || !changes || (exchanged && !done)
 }
 
@@ -357,7 +356,7 @@ function answerTo(handshake: Handshake, { state, out }: Context<Session>, found:
     becomes: 'encrypted',
   }
   if (handshake.key !== undefined) message.key = handshake.key
-  if (handshake.hello !== null) message.version = versionName(handshake.hello.version).replace(/^DTLS /, '')
+  if (handshake.hello !== null) message.version = handshake.hello.choice.versionName.replace(/^DTLS /, '')
   return message
 }
 

@@ -8,7 +8,6 @@ import type { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
 import { shapeOf } from '../json-shape.ts'
-import { isTls13, versionName } from './tlsx/codes.ts'
 import {
   ANSWERED,
   type Answered,
@@ -233,7 +232,7 @@ function readServer(at: Cursor, ctx: Context<Session>, flight: Flight): Message 
     case HANDSHAKE: {
       if (flight.encrypts) return conclude(handshake!, ctx, true)
       const hello = takeServerMessages(flight, ctx.state, body)
-      if (hello !== null && isTls13(hello.version)) return conclude(flight.handshake!, ctx, true)
+      if (hello?.choice.tls13) return conclude(flight.handshake!, ctx, true)
       break
     }
     case CHANGE_CIPHER_SPEC:
@@ -270,7 +269,7 @@ function takeServerMessages(flight: Flight, state: Session, body: Cursor): Hands
     takeServerMessage(flight.handshake, message.type, message.body)
     // Nothing behind it can be read in TLS 1.3, whatever it looks like.
     const { hello } = flight.handshake
-    if (hello !== null && isTls13(hello.version)) return hello
+    if (hello?.choice.tls13) return hello
   }
   return null
 }
@@ -305,7 +304,7 @@ function answer(handshake: Handshake, body: Partial<Answered>, { out }: Context<
   writeAnswer(out, body)
   const message: Message = { kind: 'response', body: out.since(0) }
   if (key !== undefined) message.key = key
-  if (hello !== null) message.version = versionName(hello.version).replace(/^TLS /, '')
+  if (hello !== null) message.version = hello.choice.versionName.replace(/^TLS /, '')
   return message
 }
 

@@ -43,9 +43,14 @@ export interface Offer {
 /** How the hello travelled, in JA4's letters: TCP, QUIC, DTLS. */
 export type Carrier = 't' | 'q' | 'd'
 
-/** version,suite,extensions */
-export function ja3sText(version: number, suite: number, extensions: readonly number[]): string {
-  return `${version},${suite},${extensions.filter(code => !isGrease(code)).join('-')}`
+/** Of what a server chose: version,suite,extensions. */
+export function ja3s(
+  version: number,
+  suite: number,
+  extensions: readonly number[],
+): { ja3s: string; ja3sText: string } {
+  const ja3sText = `${version},${suite},${extensions.filter(code => !isGrease(code)).join('-')}`
+  return { ja3s: hash('md5', ja3sText), ja3sText }
 }
 
 /** What is the same for all who offer the same lists. */
@@ -59,11 +64,6 @@ interface Prints {
 /** Browsers shuffle their extensions: then each hello is new. */
 const MAX_REMEMBERED = 2000
 const remembered = new Memo<Prints>(MAX_REMEMBERED)
-const hashes = new Memo<string>(MAX_REMEMBERED)
-
-export function md5(text: string): string {
-  return hashes.get(text, () => hash('md5', text))
-}
 
 /** JA4 looks like `t13d1516h2_8daaf6152771_e5627efa2ab1`. */
 export function fingerprintsOf(offer: Offer, carrier: Carrier): { ja3: string; ja3Text: string; ja4: string } {

@@ -10,12 +10,10 @@ import type { ItemError, Json } from '../../item.ts'
 import { type Fields, flag, json, listOf, number, orNull, plain, text } from '../../json-shape.ts'
 import type { JsonWriter } from '../../json-writer.ts'
 import { chainWarnings, type Presented, readCertificate, type Shown } from './certificates.ts'
-import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
-import { alertName, compressionName, groupName, isDeprecated, isTls13, signatureName, versionName } from './codes.ts'
-import { md5 } from './fingerprints.ts'
+import { alertName, groupName, signatureName } from './codes.ts'
 import type { Hello, Offered } from './hello.ts'
 import { EXTENSIONS, type Named, names } from './lists.ts'
-import { readDraftRetry, readServerHello, type ServerHello } from './server-hello.ts'
+import { type Choice, readDraftRetry, readServerHello, type ServerHello } from './server-hello.ts'
 
 /**
  * How the handshake went. In TLS 1.3 all behind ServerHello is encrypted, and with it certificates, ALPN and what
@@ -180,7 +178,7 @@ function takeServerHello(handshake: Handshake, body: Cursor): void {
   const hello = readServerHello(body)
   if (hello.retry) handshake.retry = hello
   else handshake.hello = hello
-  handshake.problem ??= hello.problem
+  handshake.problem ??= hello.choice.problem
 }
 
 /** n(3) of: n(3) certificate(n) */
@@ -202,7 +200,7 @@ const NAMED_CURVE = 3
 function takeKeyExchange(handshake: Handshake, body: Cursor): void {
   const { hello } = handshake
   if (hello === null) return
-  const suite = cipherSuiteName(hello.suite)
+  const { suiteName: suite, version } = hello.choice
   const elliptic = suite.startsWith('TLS_ECDH')
   if (!elliptic && !suite.startsWith('TLS_DH')) return
   if (suite.includes('PSK')) body.skip(body.u16())
@@ -215,8 +213,7 @@ function takeKeyExchange(handshake: Handshake, body: Cursor): void {
     body.skip(body.u16())
     body.skip(body.u16())
   }
-  if ((hello.version === 0x0303 || hello.version === 0xfefd) && body.remaining >= 2)
-    handshake.signature = signatureName(body.u16())
+  if ((version === 0x0303 || version === 0xfefd) && body.remaining >= 2) handshake.signature = signatureName(body.u16())
 }
 
 /** Of a number in network order. */
@@ -267,27 +264,28 @@ function presented(out: JsonWriter, { text }: Presented): void {
 /** The handshake as far as it went; `encrypted`: both went over to encryption. `seconds` since 1970 is when. */
 export function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): Answered {
   const { hello, retry, certificates, clientCertificates, alerts } = handshake
+  const choice = hello?.choice ?? null
   return {
-    version: hello === null ? null : versionName(hello.version),
-    versionCode: hello?.version ?? null,
-    cipherSuite: hello === null ? null : cipherSuiteName(hello.suite),
-    cipherSuiteCode: hello?.suite ?? null,
-    compressionMethod: hello === null ? null : compressionName(hello.compression),
-    random: hello?.random ?? null,
-    sessionId: hello?.sessionId ?? null,
-    alpn: hello?.alpn ?? null,
-    extensions: hello === null ? EXTENSIONS.none : EXTENSIONS.of(hello.extensions),
-    group: handshake.group ?? (hello === null || hello.group === null ? null : groupName(hello.group)),
+    version: choice === null ? null : choice.versionName,
+    versionCode: choice === null ? null : choice.version,
+    cipherSuite: choice === null ? null : choice.suiteName,
+    cipherSuiteCode: choice === null ? null : choice.suite,
+    compressionMethod: choice === null ? null : choice.compressionName,
+    random: hello === null ? null : hello.random,
+    sessionId: hello === null ? null : hello.sessionId,
+    alpn: choice === null ? null : choice.alpn,
+    extensions: choice === null ? EXTENSIONS.none : choice.extensions,
+    group: handshake.group ?? (choice === null ? null : choice.group),
     signatureAlgorithm: handshake.signature,
-    helloRetryRequest: retry === null ? null : { group: retry.group === null ? null : groupName(retry.group) },
-    resumption: hello === null ? null : resumption(handshake, hello, encrypted),
+    helloRetryRequest: retry === null ? null : { group: retry.choice.group },
+    resumption: hello === null ? null : resumption(handshake, hello.choice, encrypted),
     certificates: certificates ?? [],
     ocspStapled: handshake.ocspStapled,
     clientCertificateRequested: handshake.certificateRequested,
     clientCertificates: clientCertificates ?? [],
     sessionTicketLifetime: handshake.ticketLifetime,
-    ja3s: hello === null ? null : md5(hello.ja3sText),
-    ja3sText: hello?.ja3sText ?? null,
+    ja3s: choice === null ? null : choice.ja3s,
+    ja3sText: choice === null ? null : choice.ja3sText,
     alerts,
     encrypted,
     warnings: warnings(handshake, seconds),
@@ -322,8 +320,8 @@ export function failureOf({ alerts }: Handshake): ItemError | null {
  * Up to TLS 1.2 the server goes straight on to encryption when it remembers. A client that shows a ticket makes up a
  * session id, so as to know by its return that the ticket was taken (RFC 5077, 3.4).
  */
-function resumption(handshake: Handshake, hello: ServerHello, encrypted: boolean): string | null {
-  if (isTls13(hello.version)) return hello.preSharedKey ? 'psk' : 'full'
+function resumption(handshake: Handshake, choice: Choice, encrypted: boolean): string | null {
+  if (choice.tls13) return choice.preSharedKey ? 'psk' : 'full'
   if (handshake.done || handshake.exchanged || handshake.certificates !== null) return 'full'
   if (!encrypted) return null
   const { offer } = handshake
@@ -335,9 +333,7 @@ const LEAST_DH_BITS = 2048
 
 function warnings({ hello, group, certificates }: Handshake, seconds: number): string[] {
   if (hello === null) return []
-  const found: string[] = []
-  if (isDeprecated(hello.version)) found.push('deprecated-version')
-  if (isWeakSuite(hello.suite)) found.push('weak-cipher-suite')
+  const found = [...hello.choice.warnings]
   if (group?.startsWith('dh-') && Number(group.slice(3)) < LEAST_DH_BITS) found.push('weak-key-exchange')
   if (certificates !== null) found.push(...chainWarnings(certificates, seconds))
   return found

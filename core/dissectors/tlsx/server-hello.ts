@@ -3,27 +3,45 @@
  *
  *   version(2) random(32) n(1) session id(n) suite(2) compression(1) [n(2) extensions(n)]
  */
-import type { Cursor } from '../../cursor.ts'
-import { isTls13 } from './codes.ts'
+import { type Cursor, Malformed } from '../../cursor.ts'
+import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
+import { compressionName, groupName, isDeprecated, isTls13, versionName } from './codes.ts'
+import { Essence } from './essence.ts'
 import { hex, readExtensions, readProtocols, readSessionId } from './extensions.ts'
-import { ja3sText } from './fingerprints.ts'
+import { ja3s } from './fingerprints.ts'
+import { EXTENSIONS, type Named } from './lists.ts'
+import { Memo } from './memo.ts'
 
-/** As numbers, for whoever puts the answer together. */
+/** A ServerHello: what is its own, and what it has in common with others. */
 export interface ServerHello {
-  version: number
+  /** Hex, as in ClientHello. */
   random: string
   sessionId: string
+  /** It is none: the client is to begin again (RFC 8446, 4.1.4). */
+  retry: boolean
+  choice: Choice
+}
+
+/** What the server chose, and what that is called. */
+export interface Choice {
+  version: number
+  versionName: string
+  /** All behind it is encrypted. */
+  tls13: boolean
   suite: number
-  compression: number
-  extensions: number[]
+  suiteName: string
+  compressionName: string
+  extensions: Named
   alpn: string | null
   /** Of the key share, or the one that a HelloRetryRequest asks for. */
-  group: number | null
+  group: string | null
   /** The offered pre-shared key was taken. */
   preSharedKey: boolean
-  /** It is no ServerHello: the client is to begin again (RFC 8446, 4.1.4). */
-  retry: boolean
+  ja3s: string
   ja3sText: string
+  /** `deprecated-version`, `weak-cipher-suite` */
+  warnings: readonly string[]
+  /** A part that could not be read; the others are there. */
   problem: string | null
 }
 
@@ -31,6 +49,9 @@ export interface ServerHello {
 const RETRY = 'cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c'
 /** Up to here drafts of TLS 1.3 left out what nobody needs any more. */
 const LAST_SHORT_DRAFT = 0x7f15
+/** Of servers and what their clients make them choose there are some hundreds. */
+const MAX_REMEMBERED = 500
+const remembered = new Memo<Choice>(MAX_REMEMBERED)
 
 export function readServerHello(at: Cursor): ServerHello {
   const legacyVersion = at.u16()
@@ -39,54 +60,104 @@ export function readServerHello(at: Cursor): ServerHello {
   const sessionId = short ? '' : readSessionId(at)
   const suite = at.u16()
   const compression = short ? 0 : at.u8()
-  const hello = emptyServerHello(legacyVersion, random, sessionId, suite, compression)
-  hello.retry = random === RETRY
-  hello.problem = readExtensions(at, hello.extensions, (type, data) => SERVER_EXTENSIONS.get(type)?.(data, hello))
-  hello.ja3sText = ja3sText(legacyVersion, suite, hello.extensions)
-  return hello
+  const { position } = at
+  const essence = essenceOf(at, legacyVersion, suite, compression)
+  const choiceOf = () => {
+    at.position = position
+    return readChoice(at, legacyVersion, suite, compression)
+  }
+  const choice = essence === null ? choiceOf() : remembered.get(essence, choiceOf)
+  return { random, sessionId, retry: random === RETRY, choice }
 }
 
 /** HelloRetryRequest as drafts of TLS 1.3 had it: version(2) [suite(2), from draft 19] n(2) extensions(n). */
 export function readDraftRetry(at: Cursor): ServerHello {
   const version = at.u16()
   if (!isTls13(version)) at.fail(`a version of TLS 1.3, found ${version}`)
-  const hello = emptyServerHello(version, '', '', version >= 0x7f13 ? at.u16() : 0, 0)
-  hello.retry = true
-  hello.problem = readExtensions(at, hello.extensions, (type, data) => SERVER_EXTENSIONS.get(type)?.(data, hello))
-  return hello
+  const suite = version >= 0x7f13 ? at.u16() : 0
+  return { random: '', sessionId: '', retry: true, choice: readChoice(at, version, suite, 0) }
 }
 
-function emptyServerHello(
-  version: number,
-  random: string,
-  sessionId: string,
-  suite: number,
-  compression: number,
-): ServerHello {
+/** All that `readChoice` goes by, so written that no two choices are written the same; null where it cannot be read. */
+function essenceOf(at: Cursor, legacyVersion: number, suite: number, compression: number): string | null {
+  ESSENCE.begin()
+  ESSENCE.u16(legacyVersion)
+  ESSENCE.u16(suite)
+  ESSENCE.u8(compression)
+  try {
+    if (at.remaining > 0) {
+      const list = at.within(at.u16())
+      while (list.remaining > 0) {
+        const type = list.u16()
+        const length = list.u16()
+        list.need(length)
+        const next = list.position + length
+        ESSENCE.u16(type)
+        const most = SERVER_EXTENSIONS.get(type)?.most
+        if (most !== undefined) {
+          const count = Math.min(most, length)
+          ESSENCE.u16(count)
+          ESSENCE.take(list, count)
+        }
+        list.position = next
+      }
+    }
+  } catch (cause) {
+    if (!(cause instanceof Malformed)) throw cause
+    return null
+  }
+  return ESSENCE.text
+}
+
+const ESSENCE = new Essence()
+
+function readChoice(at: Cursor, legacyVersion: number, suite: number, compression: number): Choice {
+  const found: Found = { version: legacyVersion, alpn: null, group: null, preSharedKey: false }
+  const types: number[] = []
+  const problem = readExtensions(at, types, (type, data) => SERVER_EXTENSIONS.get(type)?.read(data, found))
+  const { version, alpn, group, preSharedKey } = found
+  const warnings: string[] = []
+  if (isDeprecated(version)) warnings.push('deprecated-version')
+  if (isWeakSuite(suite)) warnings.push('weak-cipher-suite')
   return {
     version,
-    random,
-    sessionId,
+    versionName: versionName(version),
+    tls13: isTls13(version),
     suite,
-    compression,
-    extensions: [],
-    alpn: null,
-    group: null,
-    preSharedKey: false,
-    retry: false,
-    ja3sText: '',
-    problem: null,
+    suiteName: cipherSuiteName(suite),
+    compressionName: compressionName(compression),
+    extensions: EXTENSIONS.of(types),
+    alpn,
+    group: group === null ? null : groupName(group),
+    preSharedKey,
+    ...ja3s(legacyVersion, suite, types),
+    warnings,
+    problem,
   }
 }
 
-const SERVER_EXTENSIONS = new Map<number, (data: Cursor, hello: ServerHello) => void>([
-  [16, (data, hello) => (hello.alpn = readProtocols(data.within(data.u16()))[0] ?? null)],
-  [40, readServerShare],
-  [41, (_, hello) => (hello.preSharedKey = true)],
-  [43, (data, hello) => (hello.version = data.u16())],
-  [51, readServerShare],
+interface Found {
+  version: number
+  alpn: string | null
+  group: number | null
+  preSharedKey: boolean
+}
+
+interface Extension {
+  read: (data: Cursor, found: Found) => unknown
+  /** So many bytes at most are what `read` goes by; absent: none. */
+  most?: number
+}
+
+const ALL = 0xffff
+const SERVER_EXTENSIONS = new Map<number, Extension>([
+  [16, { read: (data, found) => (found.alpn = readProtocols(data.within(data.u16()))[0] ?? null), most: ALL }],
+  [40, { read: readServerShare, most: 2 }],
+  [41, { read: (_, found) => (found.preSharedKey = true) }],
+  [43, { read: (data, found) => (found.version = data.u16()), most: 2 }],
+  [51, { read: readServerShare, most: 2 }],
 ])
 
-function readServerShare(data: Cursor, hello: ServerHello): void {
-  hello.group = data.u16()
+function readServerShare(data: Cursor, found: Found): void {
+  found.group = data.u16()
 }
