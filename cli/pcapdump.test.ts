@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Item } from '../core/item.ts'
 import { openCapture } from '../worker/sources/file.ts'
@@ -103,6 +104,31 @@ describe('pcapdump', function () {
       const [seconds, nanoseconds] = carried[0]!.split(' ')[0]!.split('.').map(Number)
       assert.equal(seconds! * 1000 + nanoseconds! / 1e6, item.timestamp)
     }
+  })
+
+  it('finds an item that a script has made, with that script', async () => {
+    const ring = join(folder, 'statsd')
+    const script = fileURLToPath(new URL('../examples/scripts/dissect-statsd.js', import.meta.url))
+    const capture = fileURLToPath(new URL('../examples/captures/statsd.pcap', import.meta.url))
+    ringOf(ring, capture)
+    const { stdout } = await hookline(folder, ['run', script, '--pcap', capture, '--json'])
+    const items = stdout.split('\n').filter(line => line !== '')
+    const { id, timestamp }: Item = JSON.parse(items[1]!)
+    const path = join(folder, 'statsd.pcapng')
+    const told = await dump(script, '--ring', ring, '--item', id, '--dest', path)
+    assert.equal(told.code, 0, told.stderr)
+    const { lines, notes } = await read(path)
+    assert.equal(lines.length, 1)
+    assert.equal(Number(lines[0]!.split(' ')[0]!.split('.')[0]), Math.floor(timestamp / 1000))
+    assert.deepEqual(
+      notes.comments.filter(({ packet }) => packet !== null),
+      [{ packet: 1, text: id }],
+    )
+    const without = await dump('--ring', ring, '--item', id, '--dest', path)
+    assert.equal(without.code, 2)
+    assert.match(without.stderr, /has packets of \S+_udp\.pcap, and finds no item .*: give what it was shown with/)
+    const windowed = await dump(script, '--ring', ring, '--dest', path)
+    assert.match(windowed.stderr, /dissect-statsd\.js would help to find an item, and none is asked for: give --item/)
   })
 
   it('writes beside each packet in which an item begins the id of the item', async () => {

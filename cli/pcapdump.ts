@@ -6,6 +6,7 @@ import { Fault } from '../core/fault.ts'
 import type { ItemMarks } from '../core/item-marks.ts'
 import type { Packet } from '../core/packet.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
+import { parseItemId } from '../core/stream-name.ts'
 import { type Evidence, itemEvidence, streamEvidence } from '../worker/evidence.ts'
 import { type Exported, exportPackets, PLAIN, type Write } from '../worker/export.ts'
 import { KEPT_BODY, WORKER } from '../worker/own-items.ts'
@@ -41,6 +42,7 @@ export function addPcapdump(program: Command): void {
   program
     .command('pcapdump')
     .description('write packets out of the ring into one file: of a window of time, a stream or an item')
+    .argument('[script...]', 'with --item: the scripts whose dissectors made it, as they were given then')
     .option('--time <duration>', 'the last so much: 90s, 5m, 1h30m', duration)
     .option('--from <time>', 'RFC 3339, seconds since 1970, or "5m ago" (default: the oldest packet)', atTime)
     .option('--to <time>', 'up to before this (default: the newest packet)', atTime)
@@ -62,15 +64,16 @@ Examples:
   $ hookline pcapdump --time 5m
   $ hookline pcapdump --from 2026-11-21T16:30:00Z --to 2026-11-21T16:31:00Z --dest incident.pcapng
   $ hookline pcapdump --item local/1795236942970057000_5f3a9c01.pcap-3 --dest item.pcapng
+  $ hookline pcapdump dissect-statsd.js --item local/1795236942970057000_77c0ffee_udp.pcap-0
   $ hookline pcapdump --time 1h --filter 'tcp port 5432' --dest - | tshark -r -`,
     )
-    .action(async (options: Options) => {
-      process.exitCode = await dump(options)
+    .action(async (scripts: string[], options: Options) => {
+      process.exitCode = await dump(scripts, options)
     })
 }
 
-async function dump(options: Options): Promise<number> {
-  const evidence = await evidenceOf(options)
+async function dump(scripts: readonly string[], options: Options): Promise<number> {
+  const evidence = await evidenceOf(scripts, options)
   try {
     return await dumpWindow(options, evidence)
   } finally {
@@ -79,8 +82,10 @@ async function dump(options: Options): Promise<number> {
 }
 
 /** null: a window of time is asked for. */
-async function evidenceOf(options: Options): Promise<Evidence | null> {
+async function evidenceOf(scripts: readonly string[], options: Options): Promise<Evidence | null> {
   const { item, stream } = options
+  if (scripts.length > 0 && item === undefined)
+    throw new Fault('OPTIONS_CONFLICT', `${scripts[0]} would help to find an item, and none is asked for: give --item`)
   if (item !== undefined && stream !== undefined)
     throw new Fault('OPTIONS_CONFLICT', '--item names its stream itself: give --item or --stream')
   if (item === undefined && stream === undefined) return null
@@ -93,7 +98,17 @@ async function evidenceOf(options: Options): Promise<Evidence | null> {
   const rings = ringsOf(options)
   if (item === undefined) return streamEvidence(rings, stream!)
   const { protocols, keepBodies } = await dissectionOf(options)
-  return itemEvidence(rings, item, protocols, keepBodies)
+  const sought = parseItemId(item)
+  const names = protocols.faces.map(({ name }) => name)
+  const seeker =
+    scripts.length === 0 || sought === null
+      ? null
+      : await (await import('./script-dissectors.ts')).ScriptDissectors.start(scripts, sought, names, keepBodies)
+  try {
+    return await itemEvidence(rings, item, protocols, keepBodies, seeker)
+  } finally {
+    await seeker?.stop()
+  }
 }
 
 /** How items are found again: as they were shown, or they would have other numbers. */

@@ -10,6 +10,7 @@ import type { Packet } from './packet.ts'
 import { Pipeline } from './pipeline.ts'
 import type { Protocols } from './registry.ts'
 import type { Span } from './trace.ts'
+import type { Claimant } from './unclaimed.ts'
 
 export interface ItemPackets {
   /** Numbers among the packets that were handed in, from 0, in their order. */
@@ -21,11 +22,29 @@ export interface ItemPackets {
   end: Instant
 }
 
+/** A part of an item, as somebody tells it who has seen no packets: that half sent it, between these moments. */
+export interface Carried {
+  /** `forth` sent the first packet of the connection. */
+  half: 'forth' | 'back'
+  first: Instant
+  last: Instant
+}
+
+/** Dissectors that live elsewhere: they are given the streams that ours do not know, and may find the item there. */
+export interface Seeker {
+  readonly claimant: Claimant
+  /** Wait for it before handing over more. */
+  relief(): Promise<void>
+  /** When all was handed over. null: none of them has made the item. */
+  found(): Promise<readonly Carried[] | null>
+}
+
 export class ItemSearch {
   /** null: it was not there, or not yet. */
   found: ItemPackets | null = null
   private readonly stream: string
   private readonly index: number
+  private connection: Connection | null = null
   private readonly pipeline: Pipeline
   private readonly sent: Sent[] = []
   private handed = 0
@@ -35,7 +54,13 @@ export class ItemSearch {
   private readonly fragments = new FragmentPieces<number>()
 
   /** `protocols` and `keepBodies` must be those that the item was found with: what is told decides how it is numbered. */
-  constructor(stream: string, index: number, protocols: Protocols, keepBodies: number) {
+  constructor(
+    stream: string,
+    index: number,
+    protocols: Protocols,
+    keepBodies: number,
+    claimant: Claimant | null = null,
+  ) {
     this.stream = stream
     this.index = index
     const trace = {
@@ -48,7 +73,7 @@ export class ItemSearch {
       },
       end() {},
     }
-    this.pipeline = new Pipeline({ protocols, worker: '', node: null, keepBodies, trace }, () => {})
+    this.pipeline = new Pipeline({ protocols, worker: '', node: null, keepBodies, trace, claimant }, () => {})
   }
 
   /** All of the connection, in order, and the errors of ICMP that quote it. */
@@ -64,8 +89,20 @@ export class ItemSearch {
     if (this.found === null) this.pipeline.finish()
   }
 
+  /** What a dissector that lives elsewhere has found; null: nothing. */
+  tell(carried: readonly Carried[] | null): void {
+    const c = this.connection
+    if (c !== null && carried !== null)
+      this.take(
+        c,
+        this.index,
+        carried.map(({ half, first, last }) => ({ half: c[half], first, last })),
+      )
+  }
+
   private note(c: Connection, half: Half, payload: number): void {
     if (c.stream !== this.stream) return
+    this.connection = c
     for (const number of [...this.pieces, this.handed]) this.sent.push({ number, half, payload, ...this.instant })
   }
 

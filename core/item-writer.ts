@@ -116,7 +116,7 @@ export class ItemWriter {
   private spans = this.sheet.spans
   private count = 0
   private readonly sink: (batch: Batch) => void
-  private readonly trace: Trace | null
+  private readonly trace: Pick<Trace, 'item'> | null
   /** As it stands within a JSON string, and with the node as fields of an item. */
   private readonly workerText: Uint8Array
   private readonly origin: string
@@ -127,7 +127,7 @@ export class ItemWriter {
     worker: string,
     node: { ip: string; name: string } | null,
     sink: (batch: Batch) => void,
-    trace: Trace | null = null,
+    trace: Pick<Trace, 'item'> | null = null,
   ) {
     this.trace = trace
     this.workerText = constant(JSON.stringify(worker).slice(1, -1))

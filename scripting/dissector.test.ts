@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Item } from '../core/item.ts'
+import { type Carried, ItemSearch } from '../core/item-packets.ts'
 import type { Packet } from '../core/packet.ts'
 import { Pipeline } from '../core/pipeline.ts'
 import { loadProtocols, type Protocols } from '../core/registry.ts'
@@ -201,6 +202,25 @@ describe('dissectors of scripts', () => {
     assert.match(errors.join('\n'), /expected title to be text of at most 500, found nothing/)
   })
 
+  it('are asked again which packets carried one of their items', async () => {
+    const d = new Dialogue().open()
+    d.ask(echo(1, 'one').subarray(0, 3))
+    d.ask(Buffer.concat([echo(1, 'one').subarray(3), echo(2, 'two')]))
+    d.tell(echo(2, 'owt').subarray(0, 4))
+    d.ask('')
+    d.tell(Buffer.concat([echo(2, 'owt').subarray(4), echo(1, 'eno')]))
+    const { packets } = d.close()
+    const { items } = await run({ 'echo.js': ECHO }, packets)
+    assert.deepEqual(
+      items.map(({ request }) => request!.text),
+      ['two', 'one'],
+    )
+    // Three packets are the handshake.
+    assert.deepEqual(await carriersOf(items[0]!, packets), [4, 5, 7])
+    assert.deepEqual(await carriersOf(items[1]!, packets), [3, 4, 7])
+    assert.equal(await carriersOf({ ...items[1]!, index: 7 }, packets), null)
+  })
+
   it('cannot have messages without bytes, or bodies that are none', async () => {
     for (const [read, complaint] of [
       ["() => ({ kind: 'request', body: {} })", null],
@@ -217,6 +237,36 @@ describe('dissectors of scripts', () => {
       if (complaint !== null) assert.match(errors.join('\n'), complaint)
     }
   })
+
+  /** Numbers of packets, from 0. */
+  async function carriersOf({ stream, index }: Item, packets: readonly Packet[]): Promise<readonly number[] | null> {
+    let carried: readonly Carried[] | null = null
+    const host = await ScriptHost.start({
+      scripts: [readScript('echo.js', ECHO)],
+      env: {},
+      nodeName: 'local',
+      console() {},
+      failed: error => assert.fail(error),
+      send: async () => ({ body: '' }),
+      dissection: {
+        ...ABOUT,
+        protocols: [],
+        sought: { stream, index },
+        dissected() {},
+        found(parts) {
+          carried = parts
+        },
+      },
+    })
+    const reading = { ...protocols, observers: [] }
+    const search = new ItemSearch(stream, index, reading, ABOUT.keepBodies, host.claimant)
+    for (const packet of packets) search.packet(packet)
+    search.finish()
+    await host.drain()
+    await host.stop()
+    search.tell(carried)
+    return search.found?.packets ?? null
+  }
 
   async function run(
     scripts: Record<string, string>,

@@ -6,6 +6,7 @@
  */
 import { type Batch, SPANS } from '../core/batch.ts'
 import { Fault } from '../core/fault.ts'
+import type { Carried } from '../core/item-packets.ts'
 import { JsonWriter } from '../core/json-writer.ts'
 import type { Reclaimed } from '../core/tally.ts'
 import { type Column, ColumnCutter, FIELDS } from './columns.ts'
@@ -44,6 +45,8 @@ export interface HostDissection extends DissectionSettings {
   protocols: readonly string[]
   /** What they have made of streams that nobody else knew. */
   dissected(reclaimed: Reclaimed, batch: Batch | null): void
+  /** They have made the item that is sought. */
+  found?(parts: readonly Carried[]): void
 }
 
 export interface ConsoleLine {
@@ -349,12 +352,13 @@ export class ScriptHost {
     const { claimant } = this
     if (claimant === null || this.#parcels === 0)
       throw new TypeError('expected streams to be asked for before findings')
-    const { count, parsed, skipped, limits, protocols, unwanted } = findingsOf(told, body, claimant.unread)
+    const { count, parsed, skipped, limits, protocols, unwanted, sought } = findingsOf(told, body, claimant.unread)
     this.#parcels--
     if (this.#parcels === 0) this.#parcelBytes = 0
     claimant.refuse(unwanted)
     claimant.unread -= skipped.reduce((sum, [, bytes]) => sum + bytes, parsed)
     const batch = count === 0 ? null : batchOf(Buffer.from(body), count)
+    if (sought !== null) this.#settings.dissection?.found?.(sought)
     this.#settings.dissection?.dissected({ parsed, skipped, limits, protocols }, batch)
     this.#progressed()
   }
@@ -575,14 +579,19 @@ export class ScriptHost {
 
   async #load(sandbox: SandboxProcess): Promise<void> {
     await sandbox.look()
-    const { worker, node, keepBodies } = this.#settings.dissection ?? { worker: '', node: null, keepBodies: 0 }
+    const {
+      worker,
+      node,
+      keepBodies,
+      sought = null,
+    } = this.#settings.dissection ?? { worker: '', node: null, keepBodies: 0 }
     const { consoleLines, consoleLinesPerSecond, consoleText, timers, causes } = this.#limits
     sandbox.send({
       type: 'load',
       inside: this.#inside,
       limits: this.#limits,
       alone: this.#alone,
-      dissection: { worker, node, keepBodies },
+      dissection: { worker, node, keepBodies, sought },
       settings: {
         env: JSON.stringify(this.#settings.env),
         nodeName: this.#settings.nodeName,

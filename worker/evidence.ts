@@ -1,6 +1,7 @@
 /** The packets of one stream, or those that carried one item, out of rings, for an export. */
 import type { Instant } from '../core/connections.ts'
 import { Fault } from '../core/fault.ts'
+import type { Seeker } from '../core/item-packets.ts'
 import type { Packet } from '../core/packet.ts'
 import type { Protocols } from '../core/registry.ts'
 import { parseItemId } from '../core/stream-name.ts'
@@ -32,12 +33,13 @@ export interface Evidence {
   close(): void
 }
 
-/** `protocols` and `keepBodies` are those that the item was found with. Throws a Fault when it is nowhere. */
+/** `protocols`, `keepBodies` and `seeker` are those that the item was found with. Throws a Fault when it is nowhere. */
 export async function itemEvidence(
   rings: readonly string[],
   id: string,
   protocols: Protocols,
   keepBodies: number,
+  seeker: Seeker | null = null,
 ): Promise<Evidence> {
   const item = parseItemId(id)
   if (item === null)
@@ -45,7 +47,7 @@ export async function itemEvidence(
       'ITEM_ID',
       `expected the id of an item, as local/1700000000123456789_5f3a9c01.pcap-0, found "${id.slice(0, SHOWN)}"`,
     )
-  return evidence(rings, id, item.stream, ring => findItem(ring, item, protocols, keepBodies))
+  return evidence(rings, id, item.stream, ring => findItem(ring, item, protocols, keepBodies, seeker))
 }
 
 export async function streamEvidence(rings: readonly string[], stream: string): Promise<Evidence> {
@@ -74,6 +76,13 @@ async function evidence(
     }
     held.close()
   }
+  if (id !== null)
+    for (const ring of rings)
+      if ((await findStream(ringRecording(ring), stream)) !== null)
+        throw new Fault(
+          'ITEM_NOT_FOUND',
+          `${ring} has packets of ${stream}, and finds no item ${id} in them: give what it was shown with (scripts that have dissectors, --with, --no-bodies), or take the whole stream by --stream`,
+        )
   throw new Fault('EVIDENCE_GONE', `no packets of ${id ?? stream} are in ${rings.join(', ')}, or no longer`)
 }
 

@@ -5,7 +5,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Connection, Instant } from '../core/connections.ts'
 import { Fault } from '../core/fault.ts'
-import { ItemSearch } from '../core/item-packets.ts'
+import { ItemSearch, type Seeker } from '../core/item-packets.ts'
 import type { Packet } from '../core/packet.ts'
 import type { Protocols } from '../core/registry.ts'
 import { endsHash, parseStreamName, type StreamName, streamHash } from '../core/stream-name.ts'
@@ -90,20 +90,21 @@ export async function findStream(recording: Recording, stream: string): Promise<
   return { wanted, numbers: new Set(numbers), first: numbers[0]!, begin, end, whole: wanted.begin === 'first packet' }
 }
 
-/** The packets that carried this item; null: it is not there. `protocols` are those that it was found with. */
+/** The packets that carried this item; null: it is not there. `protocols` and `seeker` are those that it was found with. */
 export async function findItem(
   recording: Recording,
   { stream, index }: { stream: string; index: number },
   protocols: Protocols,
   keepBodies: number,
+  seeker: Seeker | null = null,
 ): Promise<Found | null> {
   const name = nameOf(stream)
   const wanted = await locate(recording, name)
   if (wanted === null) return null
-  const search = new ItemSearch(stream, index, protocols, keepBodies)
+  const search = new ItemSearch(stream, index, protocols, keepBodies, seeker?.claimant)
   /** Of what was searched; errors of ICMP are read too, and are no part of it. */
   const numbers: number[] = []
-  await pick(recording, name, wanted, {
+  const taker: StreamTaker = {
     own(packet, number) {
       numbers.push(number)
       search.packet(packet)
@@ -112,8 +113,10 @@ export async function findItem(
       numbers.push(-1)
       search.packet(packet)
     },
-  })
+  }
+  await pick(recording, name, wanted, taker, () => seeker?.relief())
   search.finish()
+  if (search.found === null && seeker !== null) search.tell(await seeker.found())
   const { found } = search
   if (found === null) return null
   const { packets, first, begin, end } = found
@@ -176,13 +179,24 @@ function hashedAs(hash: number): FlowFilter {
 
 export const FRAGMENTS_BEFORE_NS = BigInt(FRAGMENTS_BEFORE) * 1_000_000_000n
 
-async function pick(recording: Recording, name: StreamName, wanted: Place, taker: StreamTaker): Promise<boolean> {
+async function pick(
+  recording: Recording,
+  name: StreamName,
+  wanted: Place,
+  taker: StreamTaker,
+  relief: () => Promise<void> | undefined = () => undefined,
+): Promise<boolean> {
   const picker = new StreamPackets(name, taker, wanted.begin)
-  await readAll(recording, wanted, picker)
+  await readAll(recording, wanted, picker, relief)
   return picker.found
 }
 
-async function readAll(recording: Recording, wanted: Wanted, picker: StreamPackets): Promise<void> {
+async function readAll(
+  recording: Recording,
+  wanted: Wanted,
+  picker: StreamPackets,
+  relief: () => Promise<void> | undefined = () => undefined,
+): Promise<void> {
   const reading = await recording.read(wanted)
   try {
     do {
@@ -192,6 +206,7 @@ async function readAll(recording: Recording, wanted: Wanted, picker: StreamPacke
       }
       // Reading a ring never waits: whoever else lives in this process has a turn here.
       await breathe()
+      await relief()
     } while (await reading.load())
   } finally {
     reading.close()

@@ -2,14 +2,17 @@
  * The engine for dissectors that live in scripts: conversations as in core, whose dissectors ask an isolate. Runs in
  * the sandbox process, where a question is answered before the next line.
  */
+import type { Batch } from '../../core/batch.ts'
 import { Connection, type Half } from '../../core/connections.ts'
 import { Conversation } from '../../core/conversation.ts'
 import { type Cursor, Incomplete, Malformed } from '../../core/cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../../core/dissector.ts'
 import { Frame } from '../../core/frame.ts'
+import type { Carried } from '../../core/item-packets.ts'
 import { ItemWriter } from '../../core/item-writer.ts'
 import { Refining } from '../../core/refining.ts'
 import { type ProtocolTally, Tally } from '../../core/tally.ts'
+import type { Trace } from '../../core/trace.ts'
 import type { Asking, Definition } from './inside/dissectors.ts'
 import { type Opening, readRecords, type StreamRecord } from './stream-records.ts'
 
@@ -17,6 +20,8 @@ export interface DissectionSettings {
   worker: string
   node: { ip: string; name: string } | null
   keepBodies: number
+  /** The item whose packets somebody wants. */
+  sought?: { stream: string; index: number } | null
 }
 
 /** One script's dissectors. A call that the isolate does not survive answers null. */
@@ -42,6 +47,8 @@ export interface Findings {
   protocols: [name: string, tally: ProtocolTally][]
   /** Streams that no script knows either, or that took too much memory. */
   unwanted: number[]
+  /** The item that is sought, once it was made. */
+  sought: Carried[] | null
 }
 
 /** A message may be so large that it is not shown to the isolate whole before it must be. */
@@ -70,6 +77,7 @@ export class Dissection {
   #tally = new Tally()
   #lines: Buffer[] = []
   #count = 0
+  #sought: Carried[] | null = null
   readonly #before = {
     parsed: 0,
     skipped: new Map<string, number>(),
@@ -77,15 +85,28 @@ export class Dissection {
     protocols: new Map<string, ProtocolTally>(),
   }
 
-  constructor(answering: readonly Answering[], { worker, node, keepBodies }: DissectionSettings, most = MAX_HELD) {
+  constructor(answering: readonly Answering[], settings: DissectionSettings, most = MAX_HELD) {
+    const { worker, node, keepBodies, sought = null } = settings
     this.#most = most
     const dissectors = answering.flatMap(one => one.definitions.map((definition, i) => dissectorOf(one, definition, i)))
     dissectors.sort((a, b) => a.priority - b.priority)
-    this.#writer = new ItemWriter(worker, node, batch => {
+    const written = (batch: Batch) => {
       this.#lines.push(Buffer.from(batch.bytes.subarray(0, batch.length)))
       this.#count += batch.count
-    })
+    }
+    const trace: Pick<Trace, 'item'> = {
+      item: (c, index, spans) => {
+        if (c.stream !== sought?.stream || index !== sought.index) return
+        this.#sought = spans.map(({ half, first, last }) => ({
+          half: half === c.forth ? 'forth' : 'back',
+          first,
+          last,
+        }))
+      },
+    }
+    this.#writer = new ItemWriter(worker, node, written, sought === null ? null : trace)
     this.#conversation = new Conversation(dissectors, new Refining([]), this.#writer, this.#tally, keepBodies, null)
+    this.#conversation.traced = sought !== null
   }
 
   /** Bytes of memory for what is not finished. */
@@ -172,6 +193,7 @@ export class Dissection {
         .filter(([, count]) => count > 0),
       protocols: [...protocols].map(([name, tally]) => [name, difference(tally, before.protocols.get(name))]),
       unwanted,
+      sought: this.#sought,
     }
     before.parsed = parsed
     for (const [cause, bytes] of causes) before.skipped.set(cause, bytes)
@@ -179,6 +201,7 @@ export class Dissection {
     for (const [name, tally] of protocols) before.protocols.set(name, { ...tally })
     this.#lines = []
     this.#count = 0
+    this.#sought = null
     return findings
   }
 }

@@ -34,6 +34,7 @@ const FINDINGS = {
   limits: [['buffered bytes', 1]],
   protocols: [['echo-plus', TALLY]],
   unwanted: [3],
+  sought: [{ half: 'back', first: { seconds: 1, nanoseconds: 2 }, last: { seconds: 1, nanoseconds: 3 } }],
 }
 const LINE = '{"id":"a"}\n'
 
@@ -55,6 +56,11 @@ const WRONG_DEFINITIONS: Record<string, unknown> = {
 
 const WRONG_FINDINGS: Record<string, [findings: unknown, lines?: string]> = {
   'no record': [null],
+  'an item that was sought in more parts than any has': [{ ...FINDINGS, sought: Array(4).fill(FINDINGS.sought[0]) }],
+  'a half that is none': [{ ...FINDINGS, sought: [{ ...FINDINGS.sought[0], half: 'constructor' }] }],
+  'a moment that is none': [
+    { ...FINDINGS, sought: [{ ...FINDINGS.sought[0], last: { seconds: 'x', nanoseconds: 0 } }] },
+  ],
   'bytes fewer than none': [{ ...FINDINGS, parsed: -1 }],
   'more bytes than were sent': [{ ...FINDINGS, parsed: 10 }],
   'more bytes passed over than were sent': [{ ...FINDINGS, skipped: [['malformed', 2]] }],

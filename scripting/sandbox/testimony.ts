@@ -2,6 +2,8 @@
  * What an isolate or the sandbox process tells of dissectors, checked before anybody believes it: a script may have
  * broken the runtime around it, and somebody may have broken out.
  */
+import type { Instant } from '../../core/connections.ts'
+import type { Carried } from '../../core/item-packets.ts'
 import type { ProtocolTally } from '../../core/tally.ts'
 import type { Findings } from './dissection.ts'
 import type { Definition } from './inside/dissectors.ts'
@@ -12,6 +14,9 @@ const MAX_DEFINITIONS = 16
 const MAX_TEXT = 500
 /** Causes, limits, protocols: of each there are few, and the host keeps them all. */
 const MAX_ENTRIES = 1000
+
+/** Of an item: request, response, event. */
+const MAX_PARTS = 3
 
 const NAME = /^[a-z][a-z0-9-]{0,31}$/
 const COLOR = /^#[0-9a-f]{6}$/i
@@ -44,7 +49,7 @@ export function definitionsOf(told: unknown): Definition[] {
 
 /** Throws TypeError when they are none, or tell of more than `unread` bytes, which is what was sent and not told of. */
 export function findingsOf(told: unknown, lines: Buffer, unread: number): Omit<Findings, 'items'> {
-  const { count, parsed, skipped, limits, protocols, unwanted } = recordOf('findings', told)
+  const { count, parsed, skipped, limits, protocols, unwanted, sought } = recordOf('findings', told)
   const findings = {
     count: countOf('count', count),
     parsed: countOf('parsed', parsed),
@@ -52,11 +57,23 @@ export function findingsOf(told: unknown, lines: Buffer, unread: number): Omit<F
     limits: pairsOf('limits', limits, countOf),
     protocols: pairsOf('protocols', protocols, tallyOf),
     unwanted: listOf('unwanted', unwanted, Number.POSITIVE_INFINITY).map(stream => countOf('a stream', stream)),
+    sought: sought === null ? null : listOf('sought', sought, MAX_PARTS).map(carriedOf),
   }
   const bytes = findings.skipped.reduce((sum, [, one]) => sum + one, findings.parsed)
   if (bytes > unread) wrong(`at most ${unread} bytes that were read`, bytes)
   checkLines(lines, findings.count)
   return findings
+}
+
+function carriedOf(told: unknown): Carried {
+  const { half, first, last } = recordOf('a part', told)
+  if (half !== 'forth' && half !== 'back') wrong('a half of forth and back', half)
+  return { half, first: instantOf(first), last: instantOf(last) }
+}
+
+function instantOf(told: unknown): Instant {
+  const { seconds, nanoseconds } = recordOf('a moment', told)
+  return { seconds: countOf('seconds', seconds), nanoseconds: countOf('nanoseconds', nanoseconds) }
 }
 
 function checkLines(lines: Buffer, count: number): void {
