@@ -9,6 +9,7 @@ import { loadProtocols, type Protocols } from '../core/registry.ts'
 import { parseItemId } from '../core/stream-name.ts'
 import { type Evidence, itemEvidence, streamEvidence } from '../worker/evidence.ts'
 import { type Exported, exportPackets, PLAIN, type Write } from '../worker/export.ts'
+import { type Keys, readKeyLog } from '../worker/key-log.ts'
 import { KEPT_BODY, WORKER } from '../worker/own-items.ts'
 import { RingWindow } from '../worker/ring-window.ts'
 import { writeWholeFile } from '../worker/whole-file.ts'
@@ -34,6 +35,7 @@ interface Options {
   with?: string[]
   bodies: boolean
   items: boolean
+  keylog?: string
 }
 
 type Format = 'pcap' | 'pcapng'
@@ -52,6 +54,7 @@ export function addPcapdump(program: Command): void {
     .option('--stream <name>', 'the packets of this stream, as items name it')
     .option('--with <list>', 'as it was given when the items were shown: it decides their numbers', namesOf)
     .option('--no-bodies', 'as it was given when the items were shown')
+    .option('--keylog <file>', 'write the keys of TLS (SSLKEYLOGFILE) that belong to the packets before them')
     .option('--no-items', 'do not write beside packets which items begin in them: faster')
     .option('--format <format>', 'pcapng or pcap (default: as the file is named, else pcapng)', formatNamed)
     .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
@@ -137,10 +140,44 @@ export function unmarkedOf(marks: readonly ItemMarks[] | null): string[] {
   return count === 0 ? [] : [`${counted(count, 'item')} not marked in the packets: there are too many`]
 }
 
+/** For each ring, the keys that belong to its packets; null: nobody wants them. */
+export async function keysOf(
+  window: RingWindow,
+  { keylog }: { keylog?: string },
+  signal: AbortSignal,
+  evidence: Evidence | null = null,
+): Promise<Keys[] | null> {
+  if (keylog === undefined) return null
+  const protocols = await loadProtocols()
+  const wanted = evidence === null ? await window.handshakes(protocols, signal) : [await evidence.handshakes(protocols)]
+  return readKeyLog(keylog, wanted)
+}
+
+export function secretsOf(keys: Keys | undefined): { kind: string; text: string }[] {
+  return keys === undefined || keys.text === '' ? [] : [{ kind: 'TLSK', text: keys.text }]
+}
+
+export function toldOfKeys(keys: readonly Keys[] | null): string[] {
+  if (keys === null) return []
+  const handshakes = keys.reduce((sum, one) => sum + one.handshakes, 0)
+  return [
+    handshakes === 0
+      ? 'no key of the key log belongs to a handshake in these packets: none was written'
+      : `with the keys of ${counted(handshakes, 'TLS handshake')}: whoever has the file can read what was said`,
+  ]
+}
+
 async function dumpWindow(options: Options, evidence: Evidence | null): Promise<number> {
   const span = evidence ?? spanOf(options)
   const path = options.dest === '-' ? null : pathOf(options)
   const format = options.format ?? (path?.endsWith('.pcap') ? 'pcap' : 'pcapng')
+  if (options.keylog !== undefined && format === 'pcap')
+    throw new Fault('OPTIONS_CONFLICT', 'a pcap has no place for keys: leave --keylog out, or write a pcapng')
+  if (options.keylog !== undefined && options.item !== undefined)
+    throw new Fault(
+      'OPTIONS_CONFLICT',
+      '--keylog needs the handshake among the packets, which --item leaves out: give --stream',
+    )
   const interruption = new Interruption()
   const control = new AbortController()
   void interruption.requested.then(() => control.abort())
@@ -156,8 +193,10 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
       const inputs = evidence === null ? window.inputs : [evidence.input]
       const title = `Hookline ${await version()}`
       const marks = evidence === null && format === 'pcapng' ? await marksOf(window, options, control.signal) : null
+      const keys = await keysOf(window, options, control.signal, evidence)
+      const secrets = keys?.flatMap(secretsOf) ?? []
       const comment = (packet: Packet, input: number) => evidence?.comment(packet) ?? marks?.[input]?.of(packet) ?? null
-      const settings = { ...PLAIN, format, title, names, comment, signal: control.signal }
+      const settings = { ...PLAIN, format, title, names, secrets, comment, signal: control.signal }
       const save = (write: Write) => exportPackets(inputs, settings, write)
       const done = path === null ? await save(toStandardOutput) : await writeWholeFile(path, save)
       process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
@@ -165,6 +204,7 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
         ...(evidence === null ? await shortRings(window, span.from) : beginningOf(evidence)),
         ...lossesOf(done),
         ...unmarkedOf(marks),
+        ...toldOfKeys(keys),
       ]
       for (const remark of remarks) process.stderr.write(`${remark}\n`)
     } finally {

@@ -8,7 +8,20 @@ import { writeWholeFile } from '../worker/whole-file.ts'
 import { EXIT } from './exit.ts'
 import { Interruption } from './interruption.ts'
 import { duration } from './moment.ts'
-import { atTime, collect, lossesOf, marksOf, ringsOf, shortRings, spanOf, stampOf, unmarkedOf } from './pcapdump.ts'
+import {
+  atTime,
+  collect,
+  keysOf,
+  lossesOf,
+  marksOf,
+  ringsOf,
+  secretsOf,
+  shortRings,
+  spanOf,
+  stampOf,
+  toldOfKeys,
+  unmarkedOf,
+} from './pcapdump.ts'
 import { names as namesOf } from './protocols.ts'
 import { stateFolder } from './state.ts'
 import { counted, printable } from './terminal.ts'
@@ -24,6 +37,7 @@ interface Options {
   with?: string[]
   bodies: boolean
   items: boolean
+  keylog?: string
 }
 
 export function addSnapshot(program: Command): void {
@@ -37,6 +51,7 @@ export function addSnapshot(program: Command): void {
     .option('--dest <file>', 'a file that is not there yet (default: one here, named by its time)')
     .option('--with <list>', 'as it was given when the items were shown: it decides their numbers', namesOf)
     .option('--no-bodies', 'as it was given when the items were shown')
+    .option('--keylog <file>', 'with the keys of TLS (SSLKEYLOGFILE) that belong to the packets')
     .option('--no-items', 'do not write beside packets which items begin in them: faster')
     .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
     .addHelpText(
@@ -69,11 +84,13 @@ async function snapshot(options: Options): Promise<number> {
     try {
       const names = await window.names()
       const marks = await marksOf(window, options, control.signal)
+      const keys = await keysOf(window, options, control.signal)
       const workers = window.inputs.map((input, i) => ({
         name: window.workers[i]!,
         input,
         names: names[i]!,
         marks: marks?.[i] ?? null,
+        secrets: secretsOf(keys?.[i]),
       }))
       const about = {
         program: `Hookline ${await version()}`,
@@ -88,6 +105,7 @@ async function snapshot(options: Options): Promise<number> {
         ...(await shortRings(window, span.from)),
         ...made.workers.flatMap(lossesOf),
         ...unmarkedOf(marks),
+        ...toldOfKeys(keys),
       ]
       for (const remark of remarks) process.stderr.write(`${remark}\n`)
       return EXIT.ok

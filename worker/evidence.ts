@@ -6,6 +6,7 @@ import type { Packet } from '../core/packet.ts'
 import type { Protocols } from '../core/registry.ts'
 import { parseItemId } from '../core/stream-name.ts'
 import type { ExportInput } from './export.ts'
+import { ClientRandoms } from './key-log.ts'
 import { openReader } from './reader.ts'
 import {
   type Found,
@@ -15,6 +16,7 @@ import {
   nameOf,
   nanosecondsOf,
   type Recording,
+  readStream,
   ringRecording,
 } from './recording.ts'
 import { RingWindow } from './ring-window.ts'
@@ -30,6 +32,8 @@ export interface Evidence {
   input: ExportInput
   /** The item's id, for the packet with its first byte; null: nothing to say of this packet. */
   comment(packet: Packet): string | null
+  /** Of TLS in the packets of its stream, by their clients' random numbers. */
+  handshakes(protocols: Protocols): Promise<ReadonlySet<string>>
   close(): void
 }
 
@@ -69,7 +73,7 @@ async function evidence(
     const held = new RingWindow([ring], { from, to: null, filter: null }, `pcapdump, process ${process.pid}`)
     try {
       const found = await find(ringRecording(ring))
-      if (found !== null) return evidenceOf(ring, found, id, held)
+      if (found !== null) return evidenceOf(ring, found, id, stream, held)
     } catch (error) {
       held.close()
       throw error
@@ -86,7 +90,7 @@ async function evidence(
   throw new Fault('EVIDENCE_GONE', `no packets of ${id ?? stream} are in ${rings.join(', ')}, or no longer`)
 }
 
-function evidenceOf(ring: string, found: Found, id: string | null, held: RingWindow): Evidence {
+function evidenceOf(ring: string, found: Found, id: string | null, stream: string, held: RingWindow): Evidence {
   const reader = openReader(ring, found.wanted)
   let number = 0
   /** When the packet with the first byte was captured, once it was met and until it was commented on. */
@@ -108,6 +112,12 @@ function evidenceOf(ring: string, found: Found, id: string | null, held: RingWin
       if (first?.seconds !== seconds || first.nanoseconds !== nanoseconds) return null
       first = null
       return id
+    },
+    async handshakes(protocols) {
+      const randoms = new ClientRandoms(protocols)
+      await readStream(ringRecording(ring), stream, packet => randoms.packet(packet))
+      randoms.finish()
+      return randoms.found
     },
     close() {
       reader.close()

@@ -11,6 +11,7 @@ import { narrow } from './bpf/narrowing.ts'
 import { type AddressName, DNS_FLOWS, DnsNames } from './dns-names.ts'
 import type { ExportInput } from './export.ts'
 import type { FlowFilter } from './flow.ts'
+import { ClientRandoms } from './key-log.ts'
 import { type HeldPin, setPin } from './pins.ts'
 import { openReader, type Reader } from './reader.ts'
 import { listSegments } from './segment.ts'
@@ -89,22 +90,35 @@ export class RingWindow {
     keepBodies: number,
     signal: AbortSignal,
   ): Promise<ItemMarks[]> {
-    const all: ItemMarks[] = []
-    for (const [i, directory] of this.directories.entries()) {
-      const marks = new ItemMarks(worker ?? this.workers[i]!, protocols, keepBodies)
-      const { from, to } = this.window
-      const reader = openReader(directory, { from, to, filter: this.flows })
+    const all = this.workers.map(name => new ItemMarks(worker ?? name, protocols, keepBodies))
+    await this.show(all, signal)
+    return all
+  }
+
+  /** For each ring, the handshakes of TLS in its packets, by their clients' random numbers. */
+  async handshakes(protocols: Protocols, signal: AbortSignal): Promise<ReadonlySet<string>[]> {
+    const all = this.workers.map(() => new ClientRandoms(protocols))
+    await this.show(all, signal)
+    return all.map(({ found }) => found)
+  }
+
+  /** The packets of each ring to one of these. */
+  private async show(
+    takers: readonly { packet(packet: Packet): void; finish(): void }[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { from, to } = this.window
+    for (const [i, taker] of takers.entries()) {
+      const reader = openReader(this.directories[i]!, { from, to, filter: this.flows })
       while (await reader.load()) {
-        for (let p = reader.next(); p !== null; p = reader.next()) if (this.wants?.(p) !== false) marks.packet(p)
+        for (let p = reader.next(); p !== null; p = reader.next()) if (this.wants?.(p) !== false) taker.packet(p)
         // Nothing here waits: Ctrl-C must be heard all the same.
         await breathe()
         if (signal.aborted) break
       }
       reader.close()
-      marks.finish()
-      all.push(marks)
+      taker.finish()
     }
-    return all
   }
 
   /** For each ring, when its oldest packet was captured, ns since 1970; null: it holds none. */

@@ -16,7 +16,7 @@ import { Fault } from '../core/fault.ts'
 import type { ItemMarks } from '../core/item-marks.ts'
 import type { Packet } from '../core/packet.ts'
 import type { AddressName } from './dns-names.ts'
-import { type Exported, type ExportInput, exportPackets, PLAIN } from './export.ts'
+import { type Exported, type ExportInput, type ExportOptions, exportPackets, PLAIN } from './export.ts'
 
 export interface SnapshotWorker {
   /** Also its folder's. */
@@ -25,6 +25,8 @@ export interface SnapshotWorker {
   names: readonly AddressName[]
   /** In which packets items begin; null: that is not to be said. */
   marks: ItemMarks | null
+  /** As ExportOptions has them. */
+  secrets: ExportOptions['secrets']
 }
 
 /** manifest.json. Times are ns since 1970 as decimal strings. */
@@ -101,7 +103,7 @@ type About = Pick<Manifest, 'program' | 'created'>
 
 async function addWorker(
   archive: Archive,
-  { name, input, names, marks }: SnapshotWorker,
+  { name, input, names, marks, secrets }: SnapshotWorker,
   about: About,
   signal: AbortSignal,
 ): Promise<ManifestWorker> {
@@ -113,7 +115,7 @@ async function addWorker(
     let done: Exported
     try {
       const comment = marks === null ? null : (packet: Packet) => marks.of(packet)
-      const settings = { ...PLAIN, format: 'pcapng', title: about.program, names, comment, signal } as const
+      const settings = { ...PLAIN, format: 'pcapng', title: about.program, names, secrets, comment, signal } as const
       done = await exportPackets([input], settings, chunk => {
         hash.update(chunk)
         writeAll(file, chunk)
