@@ -21,6 +21,7 @@ import {
   needsWhole,
   newState,
   partFor,
+  type Rest,
   resetStream,
   type State,
   type Stream,
@@ -29,7 +30,6 @@ import {
   weightOf,
 } from './http2/exchange.ts'
 import * as frame from './http2/frames.ts'
-import type { Field } from './http2/hpack.ts'
 import type { Part } from './http2/part.ts'
 
 export const dissector: Dissector<State> = {
@@ -114,12 +114,18 @@ function read(at: Cursor, ctx: Context<State>): Message | Message[] | null {
   if (encoder.block !== null && (type !== frame.CONTINUATION || id !== encoder.block.stream))
     at.fail(`CONTINUATION on stream ${encoder.block.stream}, found type ${type} on ${id}`)
   if (type === frame.DATA) return beginData(at, ctx, length, flags, id)
-  if (length > MAX_FRAME) at.fail(`a frame of at most ${MAX_FRAME} bytes, found ${length}`)
-  at.need(length)
-  const end = at.position + length
+  if (type === frame.HEADERS) return readHeaders(at, ctx, length, flags, id)
+  const end = endOf(at, length)
   const made = readers[type]?.(at, ctx, flags, id, end) ?? []
   at.position = end
   return answer(ctx, made)
+}
+
+/** Of a frame that is read at once. */
+function endOf(at: Cursor, length: number): number {
+  if (length > MAX_FRAME) at.fail(`a frame of at most ${MAX_FRAME} bytes, found ${length}`)
+  at.need(length)
+  return at.position + length
 }
 
 function answer(ctx: Context<State>, made: Message[]): Message | Message[] | null {
@@ -130,7 +136,6 @@ function answer(ctx: Context<State>, made: Message[]): Message | Message[] | nul
 type Reader = (at: Cursor, ctx: Context<State>, flags: number, id: number, end: number) => Message[]
 
 const readers: Record<number, Reader> = {
-  [frame.HEADERS]: readHeaders,
   [frame.RST_STREAM]: (at, ctx, _flags, id) => resetStream(ctx, id, at.u32()),
   [frame.PUSH_PROMISE]: readPushPromise,
   [frame.GOAWAY]: (at, ctx, _flags, _id, end) => {
@@ -145,16 +150,44 @@ const PRIORITY_SIZE = 5
 /** What GOAWAY says for people. */
 const MAX_DEBUG = 1024
 
-function readHeaders(at: Cursor, ctx: Context<State>, flags: number, id: number, frameEnd: number): Message[] {
-  const size = frame.HEADER + frameEnd - at.position
+function readHeaders(
+  at: Cursor,
+  ctx: Context<State>,
+  length: number,
+  flags: number,
+  id: number,
+): Message | Message[] | null {
+  const frameEnd = endOf(at, length)
+  const size = frame.HEADER + length
   if (ctx.from === 'client' && id % 2 === 0) at.fail(`an odd stream of a client, found ${id}`)
   const end = unpadded(at, flags, frameEnd)
   if ((flags & frame.HAS_PRIORITY) !== 0) {
     if (end - at.position < PRIORITY_SIZE) at.fail(`a priority of ${PRIORITY_SIZE} bytes`)
     at.skip(PRIORITY_SIZE)
   }
-  const block = { stream: id, promised: 0, endStream: (flags & frame.END_STREAM) !== 0, size, since: ctx.moment }
-  return readBlock(at, ctx, flags, end, block)
+  const { bytes, position } = at
+  const endStream = (flags & frame.END_STREAM) !== 0
+  const block = { stream: id, promised: 0, endStream, size, since: ctx.moment }
+  at.position = frameEnd
+  if ((flags & frame.END_HEADERS) === 0) return answer(ctx, keepBlock(ctx, bytes, position, end, block))
+  const list = ctx.state[ctx.from].table.read(bytes, position, end)
+  const rest = endStream ? null : restBehind(at, id)
+  const made = headers(ctx, block, list, rest)
+  if (rest?.taken) at.position = rest.end
+  return answer(ctx, made)
+}
+
+/**
+ * Most messages are headers and a frame of data, sent together: then they are read together. null: something else
+ * follows, or is still to come.
+ */
+function restBehind({ bytes: b, position: p, end }: Cursor, id: number): Rest | null {
+  const start = p + frame.HEADER
+  if (start > end || b[p + 3] !== frame.DATA || b[p + 4] !== frame.END_STREAM || frame.streamAt(b, p) !== id)
+    return null
+  const last = start + frame.lengthAt(b, p)
+  if (last > end) return null
+  return { bytes: b, start, end: last, size: last - p, trailers: null, trailersSize: 0, taken: false }
 }
 
 function readPushPromise(at: Cursor, ctx: Context<State>, flags: number, id: number, frameEnd: number): Message[] {
@@ -190,7 +223,18 @@ function readBlock(
   block: Omit<Block, 'fragments' | 'length'>,
 ): Message[] {
   if ((flags & frame.END_HEADERS) !== 0) return decodeBlock(ctx, block, at.bytes, at.position, end)
-  const fragment = at.bytes.slice(at.position, end)
+  return keepBlock(ctx, at.bytes, at.position, end, block)
+}
+
+/** It goes on in CONTINUATION. */
+function keepBlock(
+  ctx: Context<State>,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  block: Omit<Block, 'fragments' | 'length'>,
+): Message[] {
+  const fragment = new Uint8Array(b.subarray(start, end))
   ctx.state[ctx.from].block = { ...block, fragments: [fragment], length: fragment.length }
   return []
 }
@@ -203,7 +247,7 @@ function readContinuation(at: Cursor, ctx: Context<State>, flags: number, _id: n
   const length = block.length + end - at.position
   if (length > MAX_BLOCK || fragments.length === MAX_FRAGMENTS)
     at.fail(`a header block of at most ${MAX_BLOCK} bytes in ${MAX_FRAGMENTS} frames`)
-  fragments.push(at.bytes.slice(at.position, end))
+  fragments.push(new Uint8Array(at.bytes.subarray(at.position, end)))
   block.length = length
   block.size += frame.HEADER + end - at.position
   if ((flags & frame.END_HEADERS) === 0) return []
@@ -218,9 +262,7 @@ function decodeBlock(
   start: number,
   end: number,
 ): Message[] {
-  const fields: Field[] = []
-  ctx.state[ctx.from].table.decode(b, start, end, fields)
-  return headers(ctx, block, fields)
+  return headers(ctx, block, ctx.state[ctx.from].table.read(b, start, end), null)
 }
 
 // ── DATA ──────────────────────────────────────────────────────────────────────────────────────────────────────────

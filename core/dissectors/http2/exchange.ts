@@ -10,8 +10,8 @@ import { milliseconds } from '../grpc/status.ts'
 import { face as grpcFace } from '../grpc.ts'
 import { EventStream } from '../sse.ts'
 import { CANCEL, errorName, isMessages, NO_ERROR } from './frames.ts'
-import { type Head, trailersOf, writeRequestHead, writeResponseHead } from './head.ts'
-import { type Field, HeaderTable, UNKNOWN } from './hpack.ts'
+import { type Head, joined, readTrailers, writeRequestHead, writeResponseHead } from './head.ts'
+import { type Field, type FieldList, HeaderTable, UNKNOWN } from './hpack.ts'
 import { finish, Part, writeKeptHead } from './part.ts'
 import { Tunnel } from './tunnel.ts'
 
@@ -102,7 +102,7 @@ export function newState(where: 'beginning' | 'middle'): State {
 }
 
 export function weightOf({ client, server, streams, kept }: State): number {
-  return kept + streams.size * STREAM_BYTES + client.table.size + server.table.size
+  return kept + streams.size * STREAM_BYTES + client.table.weight + server.table.weight
 }
 
 /** Frames of `side` were lost. */
@@ -124,16 +124,34 @@ export function loseFrames(state: State, side: Side): State {
 
 // ── headers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** A whole header block of `size` bytes of frames. */
-export function headers(ctx: Context<State>, block: Omit<Block, 'fragments' | 'length'>, fields: Field[]): Message[] {
+/** What follows a header block, where all of it is in the bytes at hand: data, and nothing or trailers behind them. */
+export interface Rest {
+  bytes: Uint8Array
+  start: number
+  end: number
+  /** Of the frames. */
+  size: number
+  trailers: FieldList | null
+  trailersSize: number
+  /** It was read along with the headers. */
+  taken: boolean
+}
+
+/** A whole header block. */
+export function headers(
+  ctx: Context<State>,
+  block: Omit<Block, 'fragments' | 'length'>,
+  list: FieldList,
+  rest: Rest | null,
+): Message[] {
   const made: Message[] = []
   const { state } = ctx
   const id = block.promised === 0 ? block.stream : block.promised
   const known = state.streams.get(id)
   if (known === undefined && state.reset.has(id)) return made
   const stream = known ?? open(ctx, id, made)
-  if (ctx.from === 'client' || block.promised !== 0) requestHeaders(ctx, stream, block, fields, made)
-  else responseHeaders(ctx, stream, block, fields, made)
+  if (ctx.from === 'client' || block.promised !== 0) requestHeaders(ctx, stream, block, list, rest, made)
+  else responseHeaders(ctx, stream, block, list, rest, made)
   return made
 }
 
@@ -141,14 +159,15 @@ function requestHeaders(
   ctx: Context<State>,
   stream: Stream,
   block: Omit<Block, 'fragments' | 'length'>,
-  fields: Field[],
+  list: FieldList,
+  rest: Rest | null,
   made: Message[],
 ): void {
   const { out } = ctx
   if (stream.asked) return
   const begun = stream.request
-  if (begun !== null && (begun.head !== null || !hasPseudoFields(fields))) {
-    takeTrailers(ctx, begun, block, fields)
+  if (begun !== null && (begun.head !== null || !hasPseudoFields(list.fields))) {
+    takeTrailers(ctx, begun, list, block.size)
     if (block.endStream) endRequest(ctx, stream, begun, made)
     return
   }
@@ -158,7 +177,7 @@ function requestHeaders(
   part.size += block.size
   part.headSize += block.size
   const from = out.length
-  const head = writeRequestHead(out, fields, stream.id, block.promised === 0 ? 0 : block.stream)
+  const head = writeRequestHead(out, list, stream.id, block.promised === 0 ? 0 : block.stream, part)
   part.head = head
   part.said = head.grpc
   stream.path = head.path
@@ -172,18 +191,20 @@ function requestHeaders(
     if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
     return
   }
-  keepHead(ctx, part, from)
+  if (rest === null || !readAtOnce(ctx, stream, part, from, rest, made)) keepHead(ctx, part, from)
 }
 
 function responseHeaders(
   ctx: Context<State>,
   stream: Stream,
   block: Omit<Block, 'fragments' | 'length'>,
-  fields: Field[],
+  list: FieldList,
+  rest: Rest | null,
   made: Message[],
 ): void {
   const { out } = ctx
   const { tunnel } = stream
+  const { fields } = list
   if (tunnel?.isOpen) {
     if (block.endStream) endTunnel(ctx, stream, tunnel, made)
     return
@@ -195,17 +216,19 @@ function responseHeaders(
     part.head !== null ||
     (!hasPseudoFields(fields) && (part.bodySize > 0 || block.endStream || isTrailers(fields)))
   ) {
-    takeTrailers(ctx, part, block, fields)
+    takeTrailers(ctx, part, list, block.size)
     if (part.said.status !== null) stream.grpc ??= true
     if (block.endStream) endResponse(ctx, stream, part, made)
     return
   }
   const from = out.length
-  const head = writeResponseHead(out, fields, stream.id)
+  const head = writeResponseHead(out, list, stream.id, part)
   if (head.status >= 100 && head.status < 200 && !block.endStream) {
     out.byte(CLOSE)
     const text = out.bytes.toString('utf8', from, out.length)
     out.length = from
+    part.typeStart = -1
+    part.typeEnd = -1
     const size = part.interim.reduce((sum, { length }) => sum + length, text.length)
     if (size <= MAX_INTERIM) part.interim = [...part.interim, text]
     return
@@ -234,6 +257,7 @@ function responseHeaders(
   }
   if (head.status === 200 && isEventStream(head.type))
     part.events = new EventStream(stream.path === '' ? null : stream.path, head.codings, limitOf(ctx))
+  if (rest !== null && readAtOnce(ctx, stream, part, from, rest, made)) return
   keepHead(ctx, part, from)
   if (block.endStream) endResponse(ctx, stream, part, made)
 }
@@ -249,15 +273,12 @@ function isTrailers(fields: readonly Field[]): boolean {
   return fields.some(({ role }) => role === 'grpc-status') || !fields.includes(UNKNOWN)
 }
 
-function takeTrailers(
-  ctx: Context<State>,
-  part: Part,
-  block: Omit<Block, 'fragments' | 'length'>,
-  fields: Field[],
-): void {
-  part.size += block.size
-  part.trailers = trailersOf(ctx.out, fields, part.said)
-  part.trailersLack = fields.includes(UNKNOWN)
+function takeTrailers(ctx: Context<State>, part: Part, list: FieldList, size: number): void {
+  const { text, grpc, lack } = readTrailers(ctx.out, list)
+  part.size += size
+  part.trailers = text
+  part.said = joined(part.said, grpc)
+  part.trailersLack = lack
   // What came before them was not seen.
   if (part.head === null) part.doubtful = true
 }
@@ -274,22 +295,13 @@ function keepHead(ctx: Context<State>, part: Part, from: number): void {
 
 function decideGrpc(stream: Stream, head: Head): void {
   if (head.type !== null) {
-    stream.grpc = (stream.grpc === true && !stream.looksLikeGrpc) || isGrpcType(head.type)
+    stream.grpc = (stream.grpc === true && !stream.looksLikeGrpc) || head.isGrpc
     stream.looksLikeGrpc = false
   } else if (!head.incomplete) stream.grpc ??= false
 }
 
-function isGrpcType(type: string): boolean {
-  // Most are `application/json` and the like: no expression for them.
-  return type === 'application/grpc' || (isLetterG(type.charCodeAt(12)) && /^application\/grpc(?!-web)/i.test(type))
-}
-
 function isEventStream(type: string | null): boolean {
   return type !== null && (type.charCodeAt(5) | 0x20) === 101 && /^text\/event-stream/i.test(type)
-}
-
-function isLetterG(code: number): boolean {
-  return (code | 0x20) === 103
 }
 
 // ── DATA ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -376,14 +388,50 @@ export function dataAtOnce(
   end: number,
   made: Message[],
 ): boolean {
+  if (!isAtOnce(ctx, stream, part, b, start, end)) return false
+  const from = ctx.out.length
+  writeKeptHead(ctx, part)
+  tellAtOnce(ctx, stream, part, from, b, start, end, made)
+  return true
+}
+
+/** As `dataAtOnce`, and the head need not be kept either: it stands in the writer from `from` on. */
+function readAtOnce(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  from: number,
+  rest: Rest,
+  made: Message[],
+): boolean {
+  const { bytes, start, end, size, trailers, trailersSize } = rest
+  if (!isAtOnce(ctx, stream, part, bytes, start, end)) return false
+  part.size += size
+  if (trailers !== null) takeTrailers(ctx, part, trailers, trailersSize)
+  tellAtOnce(ctx, stream, part, from, bytes, start, end, made)
+  rest.taken = true
+  return true
+}
+
+function isAtOnce(ctx: Context<State>, stream: Stream, part: Part, b: Uint8Array, start: number, end: number): boolean {
   if (part.bodySize > 0 || part.head === null || !part.isWhole || end - start > ctx.keep || part.events !== null)
     return false
   if (part.direction === 'response' && (awaitsRequest(stream) || part.interim.length > 0)) return false
-  if (stream.grpc === undefined || (stream.grpc && !isOneMessage(ctx, part, b, start, end))) return false
+  return stream.grpc !== undefined && (!stream.grpc || isOneMessage(ctx, part, b, start, end))
+}
+
+function tellAtOnce(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  from: number,
+  b: Uint8Array,
+  start: number,
+  end: number,
+  made: Message[],
+): void {
   part.bodySize = end - start
   part.ended = true
-  const from = ctx.out.length
-  writeKeptHead(ctx, part)
   if (part.direction === 'request') {
     made.push(requestMessage(ctx, stream, part, from, b, start, end, null))
     if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
@@ -391,7 +439,6 @@ export function dataAtOnce(
     made.push(responseMessage(ctx, stream, part, from, b, start, end, null))
     drop(ctx, stream)
   }
-  return true
 }
 
 /** END_STREAM of this side. */
@@ -612,6 +659,7 @@ function open(ctx: Context<State>, id: number, made: Message[]): Stream {
   const { state } = ctx
   const stream = new Stream(id)
   state.streams.set(id, stream)
+  if (state.streams.size === 1) return stream
   const [oldest] = state.streams.values()
   if (state.streams.size > MAX_STREAMS || (oldest!.response?.doubtful === true && id - oldest!.id > MAX_BEHIND))
     abandon(ctx, oldest!, GIVEN_UP, false, made)
@@ -629,7 +677,8 @@ export function unstick(ctx: Context<State>, made: Message[]): void {
 }
 
 function drop(ctx: Context<State>, stream: Stream): void {
-  for (const part of [stream.request, stream.response]) if (part !== null) release(ctx, part)
+  if (stream.request !== null) release(ctx, stream.request)
+  if (stream.response !== null) release(ctx, stream.response)
   ctx.state.kept -= stream.counted
   ctx.state.streams.delete(stream.id)
 }

@@ -25,6 +25,15 @@ export const END_HEADERS = 0x04
 export const PADDED = 0x08
 export const HAS_PRIORITY = 0x20
 
+/** Of the frame that begins at `p`. */
+export function lengthAt(b: Uint8Array, p: number): number {
+  return (b[p]! << 16) | (b[p + 1]! << 8) | b[p + 2]!
+}
+
+export function streamAt(b: Uint8Array, p: number): number {
+  return ((b[p + 5]! << 24) | (b[p + 6]! << 16) | (b[p + 7]! << 8) | b[p + 8]!) & 0x7fffffff
+}
+
 /** What every client says first (RFC 9113, 3.4). */
 export const PREFACE = constant('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 

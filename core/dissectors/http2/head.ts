@@ -1,38 +1,69 @@
 /** The headers of an HTTP/2 message, written as JSON in the form that HTTP/1 has (RFC 9113, 8.2 and 8.3). */
 import { constant, type JsonWriter } from '../../json-writer.ts'
 import { parseCookies, parseSetCookies } from '../http/forms.ts'
-import type { Described } from '../http/message-end.ts'
 import { writeTarget } from '../http/target.ts'
-import { type Field, UNKNOWN, writeField } from './hpack.ts'
+import { type Field, type FieldList, UNKNOWN, writeField } from './hpack.ts'
 
 /** What is written of one header block. A few bytes may refer to megabytes (an HPACK bomb); servers refuse 8 to 64 KiB. */
 const MAX_HEADERS = 262_144
 const MAX_FIELDS = 2000
 
-/** What the headers say about their message. */
-export interface Head extends Described {
+/** What the headers say about their message. One that came before is shared with the messages that had it. */
+export interface Head {
   /** Of a request; empty where it is not known. */
-  method: string
-  path: string
-  pathField: Field | null
+  readonly method: string
+  readonly path: string
+  readonly pathField: Field | null
   /** Of extended CONNECT (RFC 8441). */
-  protocol: string
+  readonly protocol: string
   /** Of a response; 0 where it is not known. */
-  status: number
+  readonly status: number
   /** Content-Type; null where none was seen. */
-  type: string | null
+  readonly type: string | null
+  /** The type is one of gRPC's. */
+  readonly isGrpc: boolean
+  /** Content codings in the order they were applied. */
+  readonly codings: string[] | null
+  readonly location: string
   /** Fields are missing: they refer to what was not captured, or are too many. */
-  incomplete: boolean
-  grpc: GrpcFields
+  readonly incomplete: boolean
+  readonly grpc: GrpcFields
 }
+
+type NewHead = { -readonly [name in keyof Head]: Head[name] }
 
 /** What gRPC says in headers and trailers, as it stands there. */
 export interface GrpcFields {
-  encoding: string | null
-  timeout: string | null
-  status: string | null
-  message: string | null
-  details: string | null
+  readonly encoding: string | null
+  readonly timeout: string | null
+  readonly status: string | null
+  readonly message: string | null
+  readonly details: string | null
+}
+
+/** A message whose text begins with its head and stays open. */
+export interface Begun {
+  /** Of its media type, counted from where the text begins; -1 without one. */
+  typeStart: number
+  typeEnd: number
+}
+
+/** Text of a head that came before, around the number of its stream. */
+interface KnownHead {
+  head: Head
+  before: Uint8Array
+  behind: Uint8Array
+  /** Counted from `behind`; -1 without one. */
+  typeStart: number
+  typeEnd: number
+}
+
+/** JSON of trailers, and what they say of gRPC. */
+export interface Trailers {
+  text: Uint8Array
+  grpc: GrpcFields
+  /** Fields are missing. */
+  lack: boolean
 }
 
 const OPEN = constant('{')
@@ -52,8 +83,16 @@ const PUSHED_ON = constant(',"pushedOn":')
 const INCOMPLETE = constant(',"incompleteHeaders":true')
 const COMMA = 44
 
-/** `pushedOn`: the stream on which a server promised it, 0 for a client's own. The object stays open. */
-export function writeRequestHead(out: JsonWriter, fields: readonly Field[], stream: number, pushedOn: number): Head {
+/** `pushedOn`: the stream on which a server promised it, 0 for a client's own. */
+export function writeRequestHead(
+  out: JsonWriter,
+  list: FieldList,
+  stream: number,
+  pushedOn: number,
+  begun: Begun,
+): Head {
+  if (list.head !== null && pushedOn === 0) return writeKnown(out, list.head as KnownHead, stream, begun)
+  const { fields } = list
   const from = out.length
   const head = readHead(fields)
   out.raw(OPEN)
@@ -66,17 +105,21 @@ export function writeRequestHead(out: JsonWriter, fields: readonly Field[], stre
   }
   writePath(out, fields, head)
   out.raw(VERSION)
+  const number = out.length
   out.integer(stream)
+  const behind = out.length
   if (pushedOn !== 0) {
     out.raw(PUSHED_ON)
     out.integer(pushedOn)
   }
-  writeRest(out, from, fields, head, parseCookies)
+  writeRest(out, from, fields, head, begun, parseCookies)
+  if (list.isKnown && pushedOn === 0) list.head = known(out, head, from, number, behind, begun)
   return head
 }
 
-/** The object stays open. */
-export function writeResponseHead(out: JsonWriter, fields: readonly Field[], stream: number): Head {
+export function writeResponseHead(out: JsonWriter, list: FieldList, stream: number, begun: Begun): Head {
+  if (list.head !== null) return writeKnown(out, list.head as KnownHead, stream, begun)
+  const { fields } = list
   const from = out.length
   const head = readHead(fields)
   out.raw(OPEN)
@@ -87,26 +130,77 @@ export function writeResponseHead(out: JsonWriter, fields: readonly Field[], str
   }
   out.raw(STATUS_TEXT)
   out.raw(VERSION)
+  const number = out.length
   out.integer(stream)
-  writeRest(out, from, fields, head, parseSetCookies)
+  const behind = out.length
+  writeRest(out, from, fields, head, begun, parseSetCookies)
+  if (list.isKnown) list.head = known(out, head, from, number, behind, begun)
   return head
 }
 
-/** JSON of trailers, and what they say of gRPC in `into`. */
-export function trailersOf(out: JsonWriter, fields: readonly Field[], into: GrpcFields): Uint8Array {
-  const begin = out.length
-  const head = readHead(fields)
-  into.status = head.grpc.status ?? into.status
-  into.message = head.grpc.message ?? into.message
-  into.details = head.grpc.details ?? into.details
-  writeFields(out, 0, fields, head)
-  const text = Buffer.allocUnsafe(out.length - begin)
-  out.bytes.copy(text, 0, begin, out.length)
-  out.length = begin
-  return text
+function writeKnown(out: JsonWriter, known: KnownHead, stream: number, begun: Begun): Head {
+  const { head, before, behind, typeStart, typeEnd } = known
+  const from = out.length
+  out.raw(before)
+  out.integer(stream)
+  if (typeStart >= 0) {
+    begun.typeStart = out.length - from + typeStart
+    begun.typeEnd = out.length - from + typeEnd
+  }
+  out.raw(behind)
+  return head
 }
 
-export function newHead(): Head {
+function known(out: JsonWriter, head: Head, from: number, number: number, behind: number, begun: Begun): KnownHead {
+  const { typeStart, typeEnd } = begun
+  const skipped = typeStart < 0 ? 0 : behind - from
+  return {
+    head,
+    before: copyOf(out, from, number),
+    behind: copyOf(out, behind, out.length),
+    typeStart: typeStart - skipped,
+    typeEnd: typeEnd - skipped,
+  }
+}
+
+function copyOf({ bytes }: JsonWriter, start: number, end: number): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes, start, end)
+}
+
+export function readTrailers(out: JsonWriter, list: FieldList): Trailers {
+  if (list.trailers !== null) return list.trailers as Trailers
+  const { fields } = list
+  const from = out.length
+  const head = readHead(fields)
+  writeFields(out, 0, fields, head, { typeStart: -1, typeEnd: -1 })
+  const trailers: Trailers = { text: copyOf(out, from, out.length), grpc: head.grpc, lack: fields.includes(UNKNOWN) }
+  out.length = from
+  if (list.isKnown) list.trailers = trailers
+  return trailers
+}
+
+/** What is said of a call in front and behind. */
+export function joined(front: GrpcFields, behind: GrpcFields): GrpcFields {
+  if (behind === NOTHING_SAID) return front
+  const { status, message, details } = behind
+  return {
+    encoding: front.encoding,
+    timeout: front.timeout,
+    status: status ?? front.status,
+    message: message ?? front.message,
+    details: details ?? front.details,
+  }
+}
+
+export const NOTHING_SAID: GrpcFields = Object.freeze({
+  encoding: null,
+  timeout: null,
+  status: null,
+  message: null,
+  details: null,
+})
+
+function newHead(): NewHead {
   return {
     method: '',
     path: '',
@@ -114,20 +208,15 @@ export function newHead(): Head {
     protocol: '',
     status: 0,
     type: null,
-    incomplete: false,
-    typeStart: -1,
-    typeEnd: -1,
+    isGrpc: false,
     codings: null,
     location: '',
-    grpc: nothingSaid(),
+    incomplete: false,
+    grpc: NOTHING_SAID,
   }
 }
 
-export function nothingSaid(): GrpcFields {
-  return { encoding: null, timeout: null, status: null, message: null, details: null }
-}
-
-function readHead(fields: readonly Field[]): Head {
+function readHead(fields: readonly Field[]): NewHead {
   const head = newHead()
   for (const field of fields) {
     const { role, value } = field
@@ -151,6 +240,7 @@ function readHead(fields: readonly Field[]): Head {
         break
       case 'content-type':
         head.type = value
+        head.isGrpc = isGrpcType(value)
         break
       case 'content-encoding':
         head.codings = codingsOf(value)
@@ -159,23 +249,32 @@ function readHead(fields: readonly Field[]): Head {
         head.location = value
         break
       case 'grpc-encoding':
-        head.grpc.encoding = value
+        head.grpc = { ...head.grpc, encoding: value }
         break
       case 'grpc-timeout':
-        head.grpc.timeout = value
+        head.grpc = { ...head.grpc, timeout: value }
         break
       case 'grpc-status':
-        head.grpc.status = value
+        head.grpc = { ...head.grpc, status: value }
         break
       case 'grpc-message':
-        head.grpc.message = value
+        head.grpc = { ...head.grpc, message: value }
         break
       case 'grpc-status-details-bin':
-        head.grpc.details = value
+        head.grpc = { ...head.grpc, details: value }
         break
     }
   }
   return head
+}
+
+function isGrpcType(type: string): boolean {
+  // Most are `application/json` and the like: no expression for them.
+  return type === 'application/grpc' || (isLetterG(type.charCodeAt(12)) && /^application\/grpc(?!-web)/i.test(type))
+}
+
+function isLetterG(code: number): boolean {
+  return (code | 0x20) === 103
 }
 
 function codingsOf(value: string): string[] | null {
@@ -208,11 +307,12 @@ function writeRest(
   out: JsonWriter,
   from: number,
   fields: readonly Field[],
-  head: Head,
+  head: NewHead,
+  begun: Begun,
   parse: (values: string[]) => Record<string, string>,
 ): void {
   out.raw(HEADERS)
-  const cookies = writeFields(out, from, fields, head)
+  const cookies = writeFields(out, from, fields, head, begun)
   if (cookies === null) out.raw(NO_COOKIES)
   else {
     out.raw(COOKIES)
@@ -222,7 +322,13 @@ function writeRest(
 }
 
 /** Returns the cookies. Repeated names are joined, cookies as RFC 9113, 8.2.3 says. */
-function writeFields(out: JsonWriter, from: number, fields: readonly Field[], head: Head): string[] | null {
+function writeFields(
+  out: JsonWriter,
+  from: number,
+  fields: readonly Field[],
+  head: NewHead,
+  begun: Begun,
+): string[] | null {
   const begin = out.length
   let cookies: string[] | null = null
   let seen = 0
@@ -244,14 +350,14 @@ function writeFields(out: JsonWriter, from: number, fields: readonly Field[], he
     }
     if ((seen & field.bit) !== 0 && isRepeated(fields, field)) {
       out.length = begin
-      writeMerged(out, from, fields, head)
+      writeMerged(out, from, fields, head, begun)
       return cookies
     }
     seen |= field.bit
     if (count++ > 0) out.byte(COMMA)
     const start = out.length
     writeField(out, field)
-    if (field.role === 'content-type') noteType(out, from, start, head)
+    if (field.role === 'content-type') noteType(out, from, start, begun)
   }
   out.byte(125)
   return cookies
@@ -271,12 +377,12 @@ function isRepeated(fields: readonly Field[], field: Field): boolean {
 
 const TYPE_NAME = '"content-type":'.length
 
-function noteType(out: JsonWriter, from: number, start: number, head: Head): void {
-  head.typeStart = start + TYPE_NAME - from
-  head.typeEnd = out.length - from
+function noteType(out: JsonWriter, from: number, start: number, begun: Begun): void {
+  begun.typeStart = start + TYPE_NAME - from
+  begun.typeEnd = out.length - from
 }
 
-function writeMerged(out: JsonWriter, from: number, fields: readonly Field[], head: Head): void {
+function writeMerged(out: JsonWriter, from: number, fields: readonly Field[], head: NewHead, begun: Begun): void {
   const merged = new Map<string, string>()
   let size = 0
   for (const { name, value, role, size: own } of fields) {
@@ -296,7 +402,7 @@ function writeMerged(out: JsonWriter, from: number, fields: readonly Field[], he
     first = false
     const start = out.length
     out.ascii(`${JSON.stringify(name)}:${JSON.stringify(value)}`)
-    if (name === 'content-type') noteType(out, from, start, head)
+    if (name === 'content-type') noteType(out, from, start, begun)
   }
   out.byte(125)
 }

@@ -78,6 +78,28 @@ const NOTHING: Uint8Array = new Uint8Array(0)
 /** Room for what most strings decode to; longer ones make their own. */
 const SCRATCH = 512
 
+/** What a header block says. */
+export interface FieldList {
+  readonly fields: readonly Field[]
+  /** It came before, and the same bytes mean the same again as long as nothing enters the table. */
+  readonly isKnown: boolean
+  /** What was written of it, as the beginning of a message and as its end; for those who write. */
+  head: unknown
+  trailers: unknown
+}
+
+/** Blocks that refer to what is known take few bytes; longer ones have something new in them. */
+const MAX_KNOWN_BLOCK = 64
+/** Answers of one server, and their trailers: a connection has a handful that come again and again. */
+const KNOWN_BLOCKS = 8
+const KNOWN_BLOCK_BYTES = 1024
+
+interface KnownBlock {
+  version: number
+  bytes: Uint8Array
+  list: FieldList
+}
+
 /** What one side's encoder has in its table, and the reading of its header blocks. */
 export class HeaderTable {
   /** The newest last. */
@@ -85,8 +107,13 @@ export class HeaderTable {
   private limit = INITIAL_LIMIT
   /** Nothing was in it before that is not in `fields`. */
   private whole = true
-  /** Memory in use, about what RFC 7541, 4.1 says it takes. */
+  /** What RFC 7541, 4.1 says it takes. */
   size = 0
+  /** Another one whenever numbers begin to mean other fields. */
+  private version = 0
+  /** By a hash of their bytes; the hashes are those of what came last. Empty until a block has come twice. */
+  private readonly blocks: (KnownBlock | undefined)[] = []
+  private readonly hashes: number[] = []
 
   private bytes = NOTHING
   private position = 0
@@ -94,12 +121,41 @@ export class HeaderTable {
   private octets = 0
   private scratch = NOTHING
 
+  /** Memory in use, about. */
+  get weight(): number {
+    return this.size + this.blocks.length * KNOWN_BLOCK_BYTES
+  }
+
   /** What it holds is not known any more. */
   forget(): void {
     this.fields.length = 0
     this.size = 0
     this.limit = MAX_LIMIT
     this.whole = false
+    this.version++
+  }
+
+  /** As `decode`; what comes again is not read again. */
+  read(b: Uint8Array, start: number, end: number): FieldList {
+    const { version, blocks, hashes } = this
+    let hash = version
+    let place = -1
+    if (end - start <= MAX_KNOWN_BLOCK) {
+      for (let i = start; i < end; i++) hash = (Math.imul(hash, 31) + b[i]!) | 0
+      place = (hash ^ (hash >>> 15)) & (KNOWN_BLOCKS - 1)
+      const known = blocks[place]
+      if (known !== undefined && known.version === version && isSame(known.bytes, b, start, end)) return known.list
+    }
+    const fields: Field[] = []
+    this.decode(b, start, end, fields)
+    const isKnown = place >= 0 && this.version === version && hashes[place] === hash
+    const list: FieldList = { fields, isKnown, head: null, trailers: null }
+    if (isKnown) blocks[place] = { version, bytes: new Uint8Array(b.subarray(start, end)), list }
+    else if (place >= 0) {
+      while (hashes.length < place) hashes.push(0)
+      hashes[place] = hash
+    }
+    return list
   }
 
   /**
@@ -159,13 +215,34 @@ export class HeaderTable {
 
   private literal(index: number): Field {
     if (index === 0) {
-      const name = this.text()
-      const value = this.text()
-      return field(nameOf(name), value, this.octets)
+      const name = nameOf(this.text())
+      return this.valued(name)
     }
     const named = this.at(index)
-    const value = this.text()
-    return named === UNKNOWN ? UNKNOWN : field(named, value, this.octets)
+    if (named !== UNKNOWN) return this.valued(named)
+    this.text()
+    return UNKNOWN
+  }
+
+  private valued(name: Name): Field {
+    const { bytes, position, end } = this
+    const next = position + 1 + (bytes[position]! & 0x7f)
+    if (position === end || next > end || next - position > MAX_KNOWN_VALUE)
+      return field(name, this.text(), this.octets)
+    let hash = name.bit
+    for (let i = position; i < next; i++) hash = (Math.imul(hash, 31) + bytes[i]!) | 0
+    const place = (hash ^ (hash >>> 15)) & (KNOWN_FIELDS - 1)
+    const known = FIELDS[place]
+    if (known != null && known.field.label === name.label && isSame(known.bytes, bytes, position, next)) {
+      this.position = next
+      return known.field
+    }
+    const made = field(name, this.text(), this.octets)
+    if (HASHES[place] === hash) {
+      made.uses = 1
+      FIELDS[place] = { bytes: new Uint8Array(bytes.subarray(position, next)), field: made }
+    } else HASHES[place] = hash
+    return made
   }
 
   private at(index: number): Field {
@@ -182,12 +259,14 @@ export class HeaderTable {
   }
 
   private insert(field: Field): void {
+    this.version++
     this.fields.push(field)
     this.size += field.size
     this.evict()
   }
 
   private resize(limit: number): void {
+    this.version++
     // A table that had to give up everything is known again; of one larger than ours the oldest fields are not.
     if (limit === 0) this.whole = true
     if (limit > MAX_LIMIT) this.whole = false
@@ -241,6 +320,22 @@ export function writeField(out: JsonWriter, field: Field): void {
   // Most fields come once; those that come again do so often.
   if (field.uses++ > 0) field.text = Uint8Array.prototype.slice.call(out.bytes, start, out.length)
 }
+
+function isSame(known: Uint8Array, b: Uint8Array, start: number, end: number): boolean {
+  if (known.length !== end - start) return false
+  for (let i = 0; i < known.length; i++) if (known[i] !== b[start + i]) return false
+  return true
+}
+
+/**
+ * Fields that come as literals again and again, on whatever connection: paths, lengths, and all that a client says on each
+ * new one. They are read and written once. The hashes are those of what came last: kept is what comes twice.
+ */
+const KNOWN_FIELDS = 1024
+/** As they are on the wire, with the byte of the length. */
+const MAX_KNOWN_VALUE = 100
+const HASHES = new Int32Array(KNOWN_FIELDS)
+const FIELDS: ({ bytes: Uint8Array; field: Field } | null)[] = new Array(KNOWN_FIELDS).fill(null)
 
 /** Values are UTF-8 today and were Latin-1 once. */
 function decoded(b: Uint8Array, start: number, end: number): string {

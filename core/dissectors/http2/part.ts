@@ -6,9 +6,9 @@ import type { Context, Moment } from '../../dissector.ts'
 import type { Written } from '../../json-writer.ts'
 import { constant } from '../../json-writer.ts'
 import type { MessageFlow } from '../grpc/messages.ts'
-import { writeEnd } from '../http/message-end.ts'
+import { type Described, writeEnd } from '../http/message-end.ts'
 import type { EventStream } from '../sse.ts'
-import { type GrpcFields, type Head, newHead, nothingSaid } from './head.ts'
+import { type Begun, type GrpcFields, type Head, NOTHING_SAID } from './head.ts'
 
 export type Direction = 'request' | 'response'
 
@@ -22,13 +22,15 @@ const HEADLESS = {
   response: constant('{"statusText":"","httpVersion":"HTTP/2.0"'),
 }
 
-export class Part {
+export class Part implements Begun, Described {
   readonly direction: Direction
   /** When its first frame came, and its last. */
   readonly since: Moment
   until: Moment | null = null
   /** null: its headers were not seen. */
   head: Head | null = null
+  typeStart = -1
+  typeEnd = -1
   /** JSON of the head, as far as it is written. */
   text: Uint8Array = NOTHING
   /** Bytes of its frames, and of those with headers. */
@@ -44,7 +46,7 @@ export class Part {
   /** Heads of 1xx answers. */
   interim: readonly string[] = NONE
   /** What headers and trailers say of gRPC. */
-  said: GrpcFields = nothingSaid()
+  said: GrpcFields = NOTHING_SAID
   /** Of a call of gRPC. */
   flow: MessageFlow | null = null
   /** Of a body that is events, told as they come. */
@@ -67,6 +69,14 @@ export class Part {
 
   get content(): Uint8Array {
     return this.kept.subarray(0, this.keptLength)
+  }
+
+  get codings(): string[] | null {
+    return this.head === null ? null : this.head.codings
+  }
+
+  get location(): string {
+    return this.head === null ? '' : this.head.location
   }
 
   /** Headers are missing, or trailers. */
@@ -120,11 +130,10 @@ export function finish(
   wanted: boolean,
 ): Written {
   const cut = end - start < part.bodySize || !part.ended
-  const head = part.head ?? newHead()
   return writeEnd(
     ctx.out,
     from,
-    head,
+    part,
     b,
     start,
     end,

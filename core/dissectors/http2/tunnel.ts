@@ -43,7 +43,7 @@ export class Tunnel {
       if (this.earlyBytes + end - start > MAX_EARLY) this.lose()
       if (this.lost) return
       this.earlyBytes += end - start
-      this.early.push(b.slice(start, end))
+      this.early.push(new Uint8Array(b.subarray(start, end)))
     }
   }
 
