@@ -60,10 +60,17 @@ const ESCAPED = 0x100
 for (let i = 0x20; i < 0x80; i++) FORMS[i] = i
 for (const [char, letter] of LETTERS) FORMS[char.charCodeAt(0)] = ESCAPED | letter.charCodeAt(0)
 
+/** The same without line ends and tabs, and without DEL. */
+const LINE_FORMS = FORMS.map((form, code) => (code < 0x20 || code === 0x7f ? 0 : form))
+
 const DIGITS_64 = ENCODER.encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
 const EQUALS = 61
 /** Above it the engine's own way is faster, which makes a string first. */
-const LONG_BASE64 = 1024
+const LONG_BASE64 = 96
+/** What Buffer's methods call, for any view. */
+const { base64Slice } = Buffer.prototype as unknown as {
+  base64Slice(this: Uint8Array, start: number, end: number): string
+}
 
 /** Text known in advance, as bytes. */
 export function constant(text: string): Uint8Array {
@@ -257,18 +264,27 @@ export class JsonWriter {
    * `cut`: the text was cut off at `end`, perhaps within a character.
    */
   text(from: Uint8Array, start: number, end: number, cut: boolean): boolean {
+    return this.inForms(FORMS, from, start, end, cut)
+  }
+
+  /** A JSON string of text without any control character, or nothing and false. */
+  line(from: Uint8Array, start: number, end: number): boolean {
+    return this.inForms(LINE_FORMS, from, start, end, false)
+  }
+
+  private inForms(forms: Uint16Array, from: Uint8Array, start: number, end: number, cut: boolean): boolean {
     this.reserve((end - start) * 3 + 2)
     const out = this.bytes
     let p = this.length
     out[p++] = 34
     for (let i = start; i < end; i++) {
       const code = from[i]!
-      const form = FORMS[code]!
+      const form = forms[code]!
       if (form !== 0) {
         out[p] = 92
         p += form >> 8
         out[p++] = form
-      } else if (code < 0x20) return false
+      } else if (code < 0x80) return false
       else {
         const size = sequenceSize(from, i, end)
         if (size === 0) {
@@ -291,8 +307,7 @@ export class JsonWriter {
     const b = this.bytes
     let p = this.length
     b[p++] = 34
-    if (size > LONG_BASE64)
-      p += b.write(Buffer.from(from.buffer, from.byteOffset + start, size).toString('base64'), p, 'latin1')
+    if (size > LONG_BASE64) p += b.write(base64Slice.call(from, start, end), p, 'latin1')
     else {
       let i = start
       for (; i + 2 < end; i += 3) {

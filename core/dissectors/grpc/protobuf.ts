@@ -52,6 +52,8 @@ const CLOSE_BRACKET = 93
 const COMMA = 44
 const COLON = 58
 const QUOTE = 34
+/** Of the fields that most messages have, each with its colon. */
+const NAMES = Array.from({ length: 16 }, (_, field) => constant(`"${field}":`))
 const FIXED32 = constant('{"fixed32":')
 const FLOAT = constant(',"float":')
 const FIXED64 = constant('{"fixed64":')
@@ -65,11 +67,11 @@ function writeFields(out: JsonWriter, reading: Reading, end: number, depth: numb
   let single = -1
   out.byte(OPEN)
   while (reading.position < end) {
-    const tag = varint(reading, end)
-    if (typeof tag !== 'number') return NONE
-    const number = Math.floor(tag / 8)
-    if (number < 1 || number > MAX_FIELD_NUMBER || ++reading.fields > MAX_FIELDS) return NONE
-    if (number === last) {
+    const tag = number(reading, end)
+    if (tag < 0) return NONE
+    const field = tag < 0x80 ? tag >> 3 : Math.floor(tag / 8)
+    if (field < 1 || field > MAX_FIELD_NUMBER || ++reading.fields > MAX_FIELDS) return NONE
+    if (field === last) {
       if (single >= 0) {
         const written = out.length - single
         out.reserve(written + 1)
@@ -80,17 +82,20 @@ function writeFields(out: JsonWriter, reading: Reading, end: number, depth: numb
       }
       out.byte(COMMA)
     } else {
-      if (number < last) return ODD
+      if (field < last) return ODD
       if (last !== 0) {
         if (single < 0) out.byte(CLOSE_BRACKET)
         out.byte(COMMA)
       }
-      out.byte(QUOTE)
-      out.integer(number)
-      out.byte(QUOTE)
-      out.byte(COLON)
+      if (field < NAMES.length) out.raw(NAMES[field]!)
+      else {
+        out.byte(QUOTE)
+        out.integer(field)
+        out.byte(QUOTE)
+        out.byte(COLON)
+      }
       single = out.length
-      last = number
+      last = field
     }
     const outcome = writeValue(out, reading, end, tag & 7, depth)
     if (outcome !== WRITTEN) return outcome
@@ -102,14 +107,21 @@ function writeFields(out: JsonWriter, reading: Reading, end: number, depth: numb
 
 function writeValue(out: JsonWriter, reading: Reading, end: number, type: number, depth: number): Outcome {
   if (type === 0) {
-    const value = varint(reading, end)
-    if (value === null) return NONE
-    writeNumber(out, value)
+    const { position } = reading
+    const value = number(reading, end)
+    if (value >= 0) {
+      out.integer(value)
+      return WRITTEN
+    }
+    reading.position = position
+    const large = varint(reading, end)
+    if (large === null) return NONE
+    writeNumber(out, large)
     return WRITTEN
   }
   if (type === 2) {
-    const length = varint(reading, end)
-    if (typeof length !== 'number' || length > end - reading.position) return NONE
+    const length = number(reading, end)
+    if (length < 0 || length > end - reading.position) return NONE
     const start = reading.position
     const outcome = writeBytes(out, reading, start, start + length, depth)
     reading.position = start + length
@@ -132,20 +144,18 @@ function writeNumber(out: JsonWriter, value: number | string): void {
 
 function writeBytes(out: JsonWriter, reading: Reading, start: number, end: number, depth: number): Outcome {
   const { bytes } = reading
-  const kind = textKind(bytes, start, end)
-  if (kind !== 'plain') {
-    reading.tried += end - start
-    if (reading.tried <= MAX_TRIED) {
-      const { fields } = reading
-      const begin = out.length
-      reading.position = start
-      const outcome = writeFields(out, reading, end, depth + 1)
-      if (outcome === ODD || (outcome === WRITTEN && reading.position === end)) return outcome
-      out.length = begin
-      reading.fields = fields
-    }
+  if (out.line(bytes, start, end)) return WRITTEN
+  reading.tried += end - start
+  if (reading.tried <= MAX_TRIED) {
+    const { fields } = reading
+    const begin = out.length
+    reading.position = start
+    const outcome = writeFields(out, reading, end, depth + 1)
+    if (outcome === ODD || (outcome === WRITTEN && reading.position === end)) return outcome
+    out.length = begin
+    reading.fields = fields
   }
-  if (kind !== 'none') out.string(bytes, start, end)
+  if (textKind(bytes, start, end) !== 'none') out.string(bytes, start, end)
   else {
     out.raw(BASE64)
     out.base64(bytes, start, end)
@@ -316,6 +326,17 @@ function textKind(b: Uint8Array, start: number, end: number): 'plain' | 'lines' 
     else if (code >= 0x80) ascii = false
   }
   return ascii || isUtf8(b.subarray(start, end)) ? kind : 'none'
+}
+
+/** Most are one byte. -1: it does not end, or is no number of JavaScript's; then the position may be anywhere. */
+function number(reading: Reading, end: number): number {
+  const { bytes, position } = reading
+  if (position < end && bytes[position]! < 0x80) {
+    reading.position = position + 1
+    return bytes[position]!
+  }
+  const value = varint(reading, end)
+  return typeof value === 'number' ? value : -1
 }
 
 /** A number up to 2^53 - 1, a decimal string beyond; null if it does not end. */
