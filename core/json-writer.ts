@@ -50,18 +50,15 @@ const LETTERS = [
   ['\r', 'r'],
   ['\t', 't'],
 ] as const
-/**
- * What a byte becomes in a string: itself, or ESCAPED and a letter; 0: another control character, or a part of a longer
- * one. A backslash is written before every byte and mostly overwritten: asking for it would cost more, as quotes in a
- * body of JSON come when nobody expects them.
- */
-const FORMS = new Uint16Array(256)
+/** What a byte becomes in a string: itself, or ESCAPED and a letter; RARE: another control character, or part of a longer one. */
+const FORMS = new Uint16Array(256).fill(0xffff)
+const RARE = 0xffff
 const ESCAPED = 0x100
 for (let i = 0x20; i < 0x80; i++) FORMS[i] = i
 for (const [char, letter] of LETTERS) FORMS[char.charCodeAt(0)] = ESCAPED | letter.charCodeAt(0)
 
 /** The same without line ends and tabs, and without DEL. */
-const LINE_FORMS = FORMS.map((form, code) => (code < 0x20 || code === 0x7f ? 0 : form))
+const LINE_FORMS = FORMS.map((form, code) => (code < 0x20 || code === 0x7f ? RARE : form))
 
 const DIGITS_64 = ENCODER.encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/')
 const EQUALS = 61
@@ -171,7 +168,7 @@ export class JsonWriter {
     b[p++] = 34
     for (let i = 0; i < size; i++) {
       const code = text.charCodeAt(i)
-      if (code === 0 || FORMS[code] !== code) return false
+      if (FORMS[code] !== code) return false
       b[p++] = code
     }
     b[p++] = 34
@@ -224,9 +221,9 @@ export class JsonWriter {
     for (let i = start; i < end; i++) {
       const code = from[i]!
       const form = FORMS[code]!
-      if (form !== 0) {
-        out[p] = 92
-        p += form >> 8
+      if (form === code) out[p++] = code
+      else if (form !== RARE) {
+        out[p++] = 92
         out[p++] = form
       } else if (code < 0x20) {
         out[p++] = 92
@@ -280,9 +277,9 @@ export class JsonWriter {
     for (let i = start; i < end; i++) {
       const code = from[i]!
       const form = forms[code]!
-      if (form !== 0) {
-        out[p] = 92
-        p += form >> 8
+      if (form === code) out[p++] = code
+      else if (form !== RARE) {
+        out[p++] = 92
         out[p++] = form
       } else if (code < 0x80) return false
       else {
