@@ -9,6 +9,7 @@
  */
 import type { Exchange, Refinement, Refiner } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
+import { Members } from '../json-text.ts'
 import { constant, Written } from '../json-writer.ts'
 import { type Operation, type OperationType, operationsIn } from './graphql/document.ts'
 
@@ -508,9 +509,21 @@ function failure(payload: JsonValue): GraphqlResponse | null {
 
 // ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+const EVENT = constant('event')
+const RESULTS = [constant('"next"'), constant('"complete"')]
+
+function isResult({ bytes, start }: Written): boolean {
+  const members = new Members()
+  for (members.enter(bytes, start); members.next(); )
+    if (members.isNamed(EVENT)) return RESULTS.some(name => startsWith(bytes, members.valueStart, name))
+  return false
+}
+
 /** graphql-sse: `event: next` with a result, where a connection serves several operations within `{ id, payload }`. */
-function refineEvent(event: Json | Written): Refinement | null {
-  if (event instanceof Written || (event.event !== 'next' && event.event !== 'complete')) return null
+function refineEvent(told: Json | Written): Refinement | null {
+  if (told instanceof Written && !isResult(told)) return null
+  const event: Json = told instanceof Written ? JSON.parse(textOf(told, told.start, told.end)) : told
+  if (event.event !== 'next' && event.event !== 'complete') return null
   const value = typeof event.data === 'string' && event.data.length <= MAX_BODY ? parse(event.data) : undefined
   if (!isRecord(value)) return null
   const { id = null, payload = value } = value

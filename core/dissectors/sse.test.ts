@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { constants, deflateSync, gzipSync } from 'node:zlib'
 import type { Item, Json } from '../item.ts'
+import type { Written } from '../json-writer.ts'
 import { loadProtocols, type Protocols } from '../registry.ts'
 import { dissect, golden, readItems, readPackets } from '../testing/golden.ts'
 import { block, data, frame, get, headers, PREFACE } from '../testing/http2.ts'
@@ -214,7 +215,7 @@ function told(bytes: Uint8Array, step: number, codings: string[] | null = null, 
   const stream = new EventStream(null, codings, keep)
   for (let i = 0; i < bytes.length; i += step) stream.read(bytes, i, Math.min(bytes.length, i + step))
   stream.end(bytes)
-  return stream.take().map(({ body }) => body as Json)
+  return stream.take().map(({ body }) => JSON.parse(Buffer.from((body as Written).bytes).toString()))
 }
 
 function fields({ event, data, id, retry }: Json): unknown[] {

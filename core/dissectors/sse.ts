@@ -5,7 +5,8 @@
  */
 import { utf8 } from '../cursor.ts'
 import type { Face, Message } from '../dissector.ts'
-import { constant, type JsonWriter } from '../json-writer.ts'
+import { text } from '../json-shape.ts'
+import { constant, JsonWriter, Written } from '../json-writer.ts'
 import { Unpacking } from './sse/unpacking.ts'
 
 /** `event` of an item. */
@@ -58,12 +59,33 @@ const MAX_LINE = 1 << 20
 const MAX_LINES = 10_000
 const LF = 10
 const CR = 13
-const BOM = '\ufeff'
+const COLON = 58
+const SPACE = 32
 const NOTHING = new Uint8Array(0)
+/** Above it the engine's own way of writing is faster, which makes a string first. */
+const LONG = 1024
+/** Room that a stream keeps from one event to the next. */
+const MAX_ROOM = 65_536
+
+const BOM = constant('\ufeff')
+const DATA_FIELD = constant('data')
+const EVENT_FIELD = constant('event')
+const ID_FIELD = constant('id')
+const RETRY_FIELD = constant('retry')
+
+const EVENT = constant(',"event":')
+const DATA = constant(',"data":')
+const TRUNCATED = constant(',"truncated":true')
+const RETRY = constant(',"retry":')
+const NULL = constant('null')
+const CLOSE = 125
+/** Where events are written, one at a time. */
+const OUT = new JsonWriter(1024)
 
 /** The body of one answer. */
 export class EventStream {
-  private readonly url: string | null
+  /** JSON of an event up to its id. */
+  private readonly front: Uint8Array
   private readonly unpacking: Unpacking | null
   /** Bytes of data to keep. */
   private readonly keep: number
@@ -81,14 +103,16 @@ export class EventStream {
   private hasFields = false
   private id: string | null = null
   private event = ''
-  private data: string[] = []
+  /** Its lines with LF between them. */
+  private data = NOTHING
   private dataLength = 0
+  private dataLines = 0
   private truncated = false
   private retry: number | null = null
 
   /** `codings` are those of the answer, in the order they were applied. */
   constructor(url: string | null, codings: readonly string[] | null, keep: number) {
-    this.url = url
+    this.front = constant(`{"url":${JSON.stringify(url)},"id":`)
     // `Content-Encoding: none` keeps gateways from compressing; it is no coding.
     this.unpacking = codings === null || codings.every(one => one === 'none') ? null : new Unpacking(codings)
     this.keep = keep
@@ -96,7 +120,7 @@ export class EventStream {
 
   /** Memory in use, about. */
   get weight(): number {
-    return this.line.length + this.dataLength * 2 + (this.unpacking?.weight ?? 0)
+    return this.line.length + this.data.length + (this.unpacking?.weight ?? 0)
   }
 
   /** More of the body as it is on the wire. */
@@ -169,12 +193,8 @@ export class EventStream {
 
   private keepLine(bytes: Uint8Array, start: number, end: number): void {
     const wanted = Math.min(end - start, MAX_LINE - this.lineLength)
-    if (this.lineLength + wanted > this.line.length) {
-      const larger = new Uint8Array((this.lineLength + wanted) * 2)
-      larger.set(this.line.subarray(0, this.lineLength))
-      this.line = larger
-    }
-    this.line.set(bytes.subarray(start, start + wanted), this.lineLength)
+    this.line = withRoom(this.line, this.lineLength, wanted)
+    copy(bytes, start, start + wanted, this.line, this.lineLength)
     this.lineLength += wanted
   }
 
@@ -185,59 +205,62 @@ export class EventStream {
       return
     }
     if (this.isLost) return
-    let colon = start
-    while (colon < end && bytes[colon] !== 58) colon++
-    let name = utf8(bytes, start, colon)
-    if (this.isFirstLine && name.startsWith(BOM)) name = name.slice(1)
+    if (this.isFirstLine && startsWith(bytes, start, end, BOM)) start += BOM.length
     this.isFirstLine = false
+    let colon = start
+    while (colon < end && bytes[colon] !== COLON) colon++
     let from = Math.min(colon + 1, end)
-    if (bytes[from] === 32 && from < end) from++
-    switch (name) {
-      case 'data':
-        this.takeData(bytes, from, end)
-        break
-      case 'event':
-        this.event = utf8(bytes, from, end)
-        break
-      case 'id':
-        this.id = utf8(bytes, from, end)
-        break
-      case 'retry': {
-        const text = utf8(bytes, from, end)
-        if (/^\d{1,15}$/.test(text)) this.retry = Number(text)
-        break
-      }
-      default:
-        // A comment, or what means nothing.
-        return
+    if (bytes[from] === SPACE && from < end) from++
+    if (isField(bytes, start, colon, DATA_FIELD)) this.takeData(bytes, from, end)
+    else if (isField(bytes, start, colon, EVENT_FIELD)) this.event = utf8(bytes, from, end)
+    else if (isField(bytes, start, colon, ID_FIELD)) this.id = utf8(bytes, from, end)
+    else if (isField(bytes, start, colon, RETRY_FIELD)) {
+      const text = utf8(bytes, from, end)
+      if (/^\d{1,15}$/.test(text)) this.retry = Number(text)
     }
+    // A comment, or what means nothing.
+    else return
     this.hasFields = true
   }
 
   private takeData(bytes: Uint8Array, start: number, end: number): void {
-    const wanted = Math.min(end - start, this.keep - this.dataLength)
-    if (wanted < end - start || this.data.length >= MAX_LINES) this.truncated = true
-    if (this.data.length >= MAX_LINES) return
-    this.data.push(utf8(bytes, start, start + Math.max(0, wanted)))
-    this.dataLength += Math.max(0, wanted) + 1
+    const wanted = Math.max(0, Math.min(end - start, this.keep - this.dataLength))
+    if (wanted < end - start || this.dataLines === MAX_LINES) this.truncated = true
+    if (this.dataLines === MAX_LINES) return
+    this.data = withRoom(this.data, this.dataLength, wanted + 1)
+    if (this.dataLines++ > 0) this.data[this.dataLength++] = LF
+    copy(bytes, start, start + wanted, this.data, this.dataLength)
+    this.dataLength += wanted
   }
 
   private dispatch(): void {
     this.isFirstLine = false
     if (this.isLost) this.isLost = false
-    else if (this.hasFields) {
-      const { url, id, event, data, truncated, retry, size } = this
-      const body: ServerSentEvent = {
-        url,
-        id,
-        event: event === '' ? 'message' : event,
-        data: data.length === 0 || this.keep === 0 ? null : data.join('\n'),
-        ...(truncated && this.keep > 0 && { truncated }),
-        retry,
-      }
-      this.found.push({ kind: 'event', as: face, within: true, body, size })
-    }
+    else if (this.hasFields)
+      this.found.push({ kind: 'event', as: face, within: true, body: this.body(), size: this.size })
     this.forget()
+  }
+
+  /** A `ServerSentEvent`. */
+  private body(): Written {
+    const { id, event, retry } = this
+    OUT.length = 0
+    OUT.raw(this.front)
+    if (id === null) OUT.raw(NULL)
+    else text(OUT, id)
+    OUT.raw(EVENT)
+    text(OUT, event === '' ? 'message' : event)
+    OUT.raw(DATA)
+    if (this.dataLines === 0 || this.keep === 0) OUT.raw(NULL)
+    else if (this.dataLength > LONG) OUT.value(utf8(this.data, 0, this.dataLength))
+    else OUT.string(this.data, 0, this.dataLength)
+    if (this.truncated && this.keep > 0) OUT.raw(TRUNCATED)
+    OUT.raw(RETRY)
+    if (retry === null) OUT.raw(NULL)
+    else OUT.integer(retry)
+    OUT.byte(CLOSE)
+    const saved = OUT.save()
+    return new Written(saved, 0, saved.length)
   }
 
   private forget(): void {
@@ -245,9 +268,32 @@ export class EventStream {
     this.hasFields = false
     this.id = null
     this.event = ''
-    this.data = []
+    if (this.data.length > MAX_ROOM) this.data = NOTHING
     this.dataLength = 0
+    this.dataLines = 0
     this.truncated = false
     this.retry = null
   }
+}
+
+function withRoom(kept: Uint8Array<ArrayBuffer>, length: number, wanted: number): Uint8Array<ArrayBuffer> {
+  if (length + wanted <= kept.length) return kept
+  const larger = new Uint8Array((length + wanted) * 2)
+  larger.set(kept.subarray(0, length))
+  return larger
+}
+
+function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  if (end - start > 40) to.set(from.subarray(start, end), at)
+  else for (let i = start; i < end; i++) to[at++] = from[i]!
+}
+
+function startsWith(bytes: Uint8Array, start: number, end: number, text: Uint8Array): boolean {
+  if (end - start < text.length) return false
+  for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text[i]) return false
+  return true
+}
+
+function isField(bytes: Uint8Array, start: number, end: number, name: Uint8Array): boolean {
+  return end - start === name.length && startsWith(bytes, start, end, name)
 }
