@@ -194,6 +194,35 @@ describe('ring', () => {
     assert.deepEqual(await numbers({ filter }), expected)
   })
 
+  it('keeps what a power failure left of sealed segments', async () => {
+    const ring = opened({ bytes: 4 << 20 })
+    ring.interface(ETH0)
+    fill(ring, 0, 8000)
+    ring.close()
+    const segments = readdirSync(folder)
+      .filter(name => name.endsWith('.pcapng'))
+      .sort()
+    const left = [0, 27, 5000].map((bytes, i) => {
+      const [first, next] = [segments[2 * i]!, segments[2 * i + 1]!].map(name => Number(name.slice(13, 28)))
+      truncateSync(join(folder, segments[2 * i]!), bytes)
+      return { first: first!, next: next!, bytes }
+    })
+    const again = opened({ bytes: 4 << 20 })
+    again.interface(ETH0)
+    fill(again, 8000, 100)
+    const found = await numbers()
+    const gone = left.flatMap(({ first, next }) => upTo(next - first).map(n => first + n))
+    const kept = gone.filter(n => found.includes(n))
+    // What was whole within the 5000 bytes, from its segment's beginning on.
+    assert.ok(kept.length > 10 && kept.every((n, i) => n === left[2]!.first + i), `${kept}`)
+    assert.deepEqual(
+      found,
+      upTo(8100).filter(n => kept.includes(n) || !gone.includes(n)),
+    )
+    assert.equal(again.counts().held.packets, found.length)
+    again.close()
+  })
+
   it('refuses what are no packet blocks, and counts it', async () => {
     const ring = opened()
     ring.interface(ETH0)
