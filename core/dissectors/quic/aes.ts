@@ -5,9 +5,10 @@
 
 const ROUNDS = 10
 
-/** The 16 bytes at `at` under a key of four words, as four words. */
-export function encrypt(key: Int32Array, bytes: Uint8Array, at: number): [number, number, number, number] {
-  const keys = expand(key)
+/** The 16 bytes at `at` under a key of four words; what comes of them are four words. */
+export function encrypt(key: Int32Array, bytes: Uint8Array, at: number, to: Int32Array): void {
+  const keys = SCHEDULE
+  expand(key, keys)
   let a = word(bytes, at) ^ keys[0]!
   let b = word(bytes, at + 4) ^ keys[1]!
   let c = word(bytes, at + 8) ^ keys[2]!
@@ -21,32 +22,28 @@ export function encrypt(key: Int32Array, bytes: Uint8Array, at: number): [number
     b = f
     c = g
   }
-  return [
-    last(a, b, c, d) ^ keys[40]!,
-    last(b, c, d, a) ^ keys[41]!,
-    last(c, d, a, b) ^ keys[42]!,
-    last(d, a, b, c) ^ keys[43]!,
-  ]
+  to[0] = last(a, b, c, d) ^ keys[40]!
+  to[1] = last(b, c, d, a) ^ keys[41]!
+  to[2] = last(c, d, a, b) ^ keys[42]!
+  to[3] = last(d, a, b, c) ^ keys[43]!
 }
 
-/** FIPS 197, 5.2. The keys of all rounds, until the next call. */
-function expand(key: Int32Array): Int32Array {
-  const keys = SCHEDULE
+/** The keys of all rounds: FIPS 197, 5.2. */
+function expand(key: Int32Array, keys: Int32Array): void {
   for (let i = 0; i < 4; i++) keys[i] = key[i]!
-  for (let i = 4, constant = 1; i < keys.length; i++) {
-    let before = keys[i - 1]!
-    if (i % 4 === 0) {
-      before =
-        (SBOX[(before >>> 16) & 255]! << 24) |
-        (SBOX[(before >>> 8) & 255]! << 16) |
-        (SBOX[before & 255]! << 8) |
-        SBOX[before >>> 24]!
-      before ^= constant << 24
-      constant = twice(constant)
-    }
-    keys[i] = keys[i - 4]! ^ before
+  for (let i = 4, constant = 1; i < keys.length; i += 4) {
+    const before = keys[i - 1]!
+    const turned =
+      (SBOX[(before >>> 16) & 255]! << 24) |
+      (SBOX[(before >>> 8) & 255]! << 16) |
+      (SBOX[before & 255]! << 8) |
+      SBOX[before >>> 24]!
+    keys[i] = keys[i - 4]! ^ turned ^ (constant << 24)
+    keys[i + 1] = keys[i - 3]! ^ keys[i]!
+    keys[i + 2] = keys[i - 2]! ^ keys[i + 1]!
+    keys[i + 3] = keys[i - 1]! ^ keys[i + 2]!
+    constant = twice(constant)
   }
-  return keys
 }
 
 const SCHEDULE = new Int32Array(4 * (ROUNDS + 1))

@@ -5,7 +5,7 @@
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Side } from '../../dissector.ts'
 import { encrypt } from './aes.ts'
-import { blockOf, bytesOf, Hmac, wordsOf } from './sha256.ts'
+import { type Block, blockOf, bytesOf, emptyBlock, Hmac, wordsOf } from './sha256.ts'
 
 export interface Version {
   code: number
@@ -29,14 +29,14 @@ const VERSIONS: readonly Version[] = [
     ...V1,
     code: 1,
     name: 'v1',
-    salt: new Hmac(saltOf('38762cf7f55934b34d179ae6a4c80cadccbb7f0a')),
+    salt: saltOf('38762cf7f55934b34d179ae6a4c80cadccbb7f0a'),
     retryKey: secretKey('be0c690b9f66575a1d766b54e368c84e'),
     retryNonce: hex('461599d35d632bf2239825bb'),
   },
   {
     code: 0x6b3343cf,
     name: 'v2',
-    salt: new Hmac(saltOf('0dede3def700a6db819381be6e269dcbf9bd2ed9')),
+    salt: saltOf('0dede3def700a6db819381be6e269dcbf9bd2ed9'),
     labels: labelsOf('quicv2'),
     initial: 1,
     zeroRtt: 2,
@@ -49,7 +49,7 @@ const VERSIONS: readonly Version[] = [
     ...V1,
     code: 0xff00001d,
     name: 'draft-29',
-    salt: new Hmac(saltOf('afbfec289993d24c9e9786f19c6111e04390a899')),
+    salt: saltOf('afbfec289993d24c9e9786f19c6111e04390a899'),
     retryKey: secretKey('ccce187ed09a09d05728155a6cb96be1'),
     retryNonce: hex('e54930f97f2136f0530a8c1c'),
   },
@@ -81,12 +81,12 @@ export interface Seal {
 /** Of the connection whose client chose this id for the server. */
 export class Seals {
   readonly version: Version
-  private readonly initial: Hmac
+  private readonly initial = new Hmac()
   private readonly made: Record<Side, Seal | null> = { client: null, server: null }
 
   constructor(version: Version, connectionId: Uint8Array) {
     this.version = version
-    this.initial = new Hmac(version.salt.of(blockOf(connectionId)))
+    this.initial.under(version.salt.of(blockOf(connectionId, BLOCK), SUM))
   }
 
   of(side: Side): Seal {
@@ -97,20 +97,24 @@ export class Seals {
 
   private make(side: Side): Seal {
     const { key, iv, hp } = this.version.labels
-    const secret = new Hmac(this.initial.of(SIDES[side]))
+    SECRET.under(this.initial.of(SIDES[side], SUM))
     return {
-      key: bytesOf(secret.of(key), KEY).toString('latin1'),
-      iv: secret.of(iv),
-      hp: secret.of(hp),
+      key: bytesOf(SECRET.of(key, SUM), KEY).toString('latin1'),
+      iv: SECRET.of(iv, new Int32Array(8)),
+      hp: SECRET.of(hp, new Int32Array(8)),
     }
   }
 }
 
+const BLOCK = emptyBlock()
+const SUM = new Int32Array(8)
+const SECRET = new Hmac()
+
 /** What each key is made of, beside the secret. */
 interface Labels {
-  key: Int32Array
-  iv: Int32Array
-  hp: Int32Array
+  key: Block
+  iv: Block
+  hp: Block
 }
 
 function labelsOf(prefix: string): Labels {
@@ -118,12 +122,12 @@ function labelsOf(prefix: string): Labels {
 }
 
 /** HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes: length(2) n(1) "tls13 " name n(1) = 0, then the round. */
-function label(name: string, length: number): Int32Array {
+function label(name: string, length: number): Block {
   const full = `tls13 ${name}`
   return blockOf(Buffer.from(`\0${String.fromCharCode(length, full.length)}${full}\0\x01`, 'latin1'))
 }
 
-const SIDES: Readonly<Record<Side, Int32Array>> = { client: label('client in', 32), server: label('server in', 32) }
+const SIDES: Readonly<Record<Side, Block>> = { client: label('client in', 32), server: label('server in', 32) }
 
 const SAMPLE = 16
 const TAG = 16
@@ -136,7 +140,8 @@ const MOST_NUMBER = 4
  */
 export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: number, end: number): Uint8Array | null {
   if (number + MOST_NUMBER + SAMPLE > end) return null
-  const [mask, more] = encrypt(seal.hp, bytes, number + MOST_NUMBER)
+  encrypt(seal.hp, bytes, number + MOST_NUMBER, MASK)
+  const mask = MASK[0]!
   const first = bytes[start]! ^ ((mask >>> 24) & 0x0f)
   const length = (first & 3) + 1
   const size = number + length - start
@@ -145,7 +150,7 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
   header[0] = first
   bytesOf(seal.iv, NONCE)
   for (let i = 0; i < length; i++) {
-    const byte = bytes[number + i]! ^ ((i < 3 ? mask >>> (16 - i * 8) : more >>> 24) & 0xff)
+    const byte = bytes[number + i]! ^ ((i < 3 ? mask >>> (16 - i * 8) : MASK[1]! >>> 24) & 0xff)
     header[size - length + i] = byte
     NONCE[NONCE.length - length + i]! ^= byte
   }
@@ -165,6 +170,7 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
 // What node:crypto is given lies outside of the heap from the beginning: a small array of its own would be moved there.
 const KEY = Buffer.allocUnsafeSlow(16)
 const NONCE = Buffer.allocUnsafeSlow(12)
+const MASK = new Int32Array(4)
 const KEY_OPTIONS = { encoding: 'latin1' } as const
 /** Only a token makes it longer. */
 const HEADER = Buffer.allocUnsafeSlow(256)
@@ -177,8 +183,8 @@ export function isRetry(version: Version, connectionId: Uint8Array, packet: Uint
   return sealing.getAuthTag().equals(packet.subarray(-TAG))
 }
 
-function saltOf(digits: string): Int32Array {
-  return wordsOf(hex(digits))
+function saltOf(digits: string): Hmac {
+  return new Hmac().under(wordsOf(hex(digits)))
 }
 
 function secretKey(digits: string): KeyObject {

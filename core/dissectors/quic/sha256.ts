@@ -9,34 +9,43 @@ const BLOCK = 64
 const MAX_MESSAGE = BLOCK - 9
 const MAX_KEY = BLOCK
 
+/** A block of 16 words with the other 48 of its schedule (FIPS 180-4, 6.2.2). */
+export type Block = Int32Array
+
+export function emptyBlock(): Block {
+  return new Int32Array(64)
+}
+
 /** HMAC under one key, as often as it takes. */
 export class Hmac {
   /** States behind the block of the key, by which both hashes begin. */
   private readonly inner = new Int32Array(8)
   private readonly outer = new Int32Array(8)
 
-  /** The key is words as `of` returns them, or as `wordsOf` makes them. */
-  constructor(key: Int32Array) {
-    const w = SCHEDULE
+  /** From now on under this key: words as `of` writes them, or as `wordsOf` makes them. */
+  under(key: Int32Array): this {
+    const w = SCRATCH
     const { length } = key
     for (let i = 0; i < 16; i++) w[i] = (i < length ? key[i]! : 0) ^ 0x36363636
-    compress(START, this.inner)
+    expand(w)
+    compress(w, START, this.inner)
     for (let i = 0; i < 16; i++) w[i] = (i < length ? key[i]! : 0) ^ 0x5c5c5c5c
-    compress(START, this.outer)
+    expand(w)
+    compress(w, START, this.outer)
+    return this
   }
 
   /** Of a message that `blockOf` has made ready: eight words. */
-  of(block: Int32Array): Int32Array {
-    const w = SCHEDULE
-    for (let i = 0; i < 16; i++) w[i] = block[i]!
-    const sum = new Int32Array(8)
-    compress(this.inner, sum)
-    for (let i = 0; i < 8; i++) w[i] = sum[i]!
+  of(message: Block, to: Int32Array): Int32Array {
+    compress(message, this.inner, to)
+    const w = SCRATCH
+    for (let i = 0; i < 8; i++) w[i] = to[i]!
     w[8] = 0x80000000
     for (let i = 9; i < 15; i++) w[i] = 0
     w[15] = (BLOCK + 32) * 8
-    compress(this.outer, sum)
-    return sum
+    expand(w)
+    compress(w, this.outer, to)
+    return to
   }
 }
 
@@ -50,13 +59,14 @@ export function wordsOf(key: Uint8Array): Int32Array {
 }
 
 /** The last block of what is hashed: the message, its closing bit and the length of all with the key's block. */
-export function blockOf(message: Uint8Array): Int32Array {
+export function blockOf(message: Uint8Array, block: Block = emptyBlock()): Block {
   const { length } = message
   if (length > MAX_MESSAGE) throw new RangeError(`a message of at most ${MAX_MESSAGE} bytes, found ${length}`)
-  const block = new Int32Array(16)
+  for (let i = 0; i < 16; i++) block[i] = 0
   for (let i = 0; i < length; i++) block[i >> 2]! |= message[i]! << (24 - (i & 3) * 8)
   block[length >> 2]! |= 0x80 << (24 - (length & 3) * 8)
   block[15] = (BLOCK + length) * 8
+  expand(block)
   return block
 }
 
@@ -66,9 +76,7 @@ export function bytesOf<Bytes extends Uint8Array>(words: Int32Array, to: Bytes):
   return to
 }
 
-/** The block lies in the first 16 words of the schedule. FIPS 180-4, 6.2.2. */
-function compress(from: Int32Array, to: Int32Array): void {
-  const w = SCHEDULE
+function expand(w: Block): void {
   for (let i = 16; i < 64; i++) {
     const x = w[i - 15]!
     const y = w[i - 2]!
@@ -76,6 +84,9 @@ function compress(from: Int32Array, to: Int32Array): void {
     const high = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10)
     w[i] = (w[i - 16]! + low + w[i - 7]! + high) | 0
   }
+}
+
+function compress(w: Block, from: Int32Array, to: Int32Array): void {
   let a = from[0]!
   let b = from[1]!
   let c = from[2]!
@@ -109,7 +120,7 @@ function compress(from: Int32Array, to: Int32Array): void {
   to[7] = from[7]! + h
 }
 
-const SCHEDULE = new Int32Array(64)
+const SCRATCH = emptyBlock()
 
 /** The first 32 bits behind the point of the roots of the first primes: 8 square roots, 64 cube roots. */
 const START = new Int32Array(8)
