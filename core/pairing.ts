@@ -80,7 +80,11 @@ export class Waiting {
 
   /** The newest request with this key: an older one with the same key was repeated by its sender. */
   take(key: string | number | undefined): Request | null {
-    for (let i = this.queue.length - 1; i >= 0; i--) if (this.queue[i]!.key === key) return this.queue.splice(i, 1)[0]!
+    const { queue } = this
+    const last = queue.length - 1
+    // Mostly the last one, or the only one: taking it out of the middle makes an array.
+    if (last >= 0 && queue[last]!.key === key) return queue.pop()!
+    for (let i = last - 1; i >= 0; i--) if (queue[i]!.key === key) return queue.splice(i, 1)[0]!
     return null
   }
 

@@ -16,7 +16,7 @@ describe('grpc-web', () => {
 
   golden('grpc-web')
 
-  for (const name of ['http1', 'http2', 'text'])
+  for (const name of ['http1', 'http2', 'text', 'unary'])
     it(`says what the client did: ${name}`, () => {
       const items = readItems(readPackets(new URL(`${name}.pcap`, FIXTURES)), protocols).sort(byTime)
       const told: Json[] = JSON.parse(readFileSync(new URL(`${name}.truth.json`, FIXTURES), 'utf8'))

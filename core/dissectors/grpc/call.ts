@@ -27,8 +27,15 @@ export function feed(
   limit: number,
   made: Message[],
 ): void {
+  const length = end - start
+  // Most calls say one thing in each direction.
+  if (first && part.flow === null && !part.doubtful && length <= limit && isOneMessage(ctx, part, b, start, end)) {
+    part.bodySize += length
+    part.keep(b, start, end, limit, ctx)
+    return
+  }
   const flow = flowOf(ctx, part)
-  part.bodySize += end - start
+  part.bodySize += length
   if (flow.astray) {
     if (!first || !isMessages(b, start, end)) return
     flow.astray = false
