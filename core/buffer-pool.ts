@@ -2,6 +2,7 @@
  * Buffers that are used again. A body that comes in several segments needs one for some microseconds; allocated afresh
  * each time, they cost more in garbage collections than in copies.
  */
+import { Buffer } from 'node:buffer'
 
 /** Sizes are powers of two between these; what is larger is rare and not kept, but grows by doubling too. */
 const SMALLEST = 12

@@ -7,15 +7,15 @@
  * is `exact`: only an answer that begins at the very byte the request acknowledged belongs to it. A client that does
  * not wait for answers (`pipelined`) may have others under way, so there nothing is believed before a silence.
  */
-import { BufferPool } from './buffer-pool.ts'
 import type { Connection, Half, Instant } from './connections.ts'
 import { Cursor, Incomplete, Malformed } from './cursor.ts'
-import type { Context, Describe, Dissector, Ending, Message, Moment } from './dissector.ts'
+import type { Describe, Dissector, Ending, Message } from './dissector.ts'
 import type { ItemError } from './item.ts'
 import type { Answer, ItemWriter } from './item-writer.ts'
-import { JsonWriter, Written } from './json-writer.ts'
+import { Written } from './json-writer.ts'
 import { MAX_WAITING, MAX_WAITING_BYTES, type Request, Slab, Waiting, weightOf } from './pairing.ts'
 import { payloadOf } from './payload.ts'
+import { ReadingContext } from './reading-context.ts'
 import type { Reader } from './reassembly.ts'
 import { Recognition } from './recognition.ts'
 import type { Refining } from './refining.ts'
@@ -63,20 +63,21 @@ export class Conversation implements Reader {
   private readonly writer: ItemWriter
   private readonly tally: Tally
   private readonly slab = new Slab()
-  private readonly context: Context
+  private readonly context: ReadingContext
   private readonly at = new Cursor(new Uint8Array(0))
   /** Where the bytes in hand end in `half.held` or in the packet; the packet's time and acknowledgement. */
   private seconds = 0
   private nanoseconds = 0
   private ack = 0
-  /** Whose bytes a dissector was shown last. */
-  private asking: Connection | null = null
   /** Bytes held for unfinished messages of all connections. */
   held = 0
-  /** Of the datagram in hand. */
-  quoted: Quote | null = null
   /** Somebody asks for the packets of messages. */
   traced = false
+
+  /** What the datagram that comes next quotes. */
+  set quoted(quote: Quote | null) {
+    this.context.quoted = quote
+  }
 
   constructor(
     dissectors: readonly Dissector[],
@@ -90,32 +91,7 @@ export class Conversation implements Reader {
     this.refining = refining
     this.writer = writer
     this.tally = tally
-    const conversation = this
-    this.context = {
-      state: undefined,
-      from: 'client',
-      transport: 'tcp',
-      port: 0,
-      hinted: false,
-      midstream: false,
-      keep,
-      awaited: undefined,
-      get request() {
-        return conversation.asked === null ? null : conversation.asked.body
-      },
-      requestOf: key => this.asking?.waiting?.peek(key)?.memo,
-      out: new JsonWriter(65_536),
-      buffers: new BufferPool(),
-      missing: 0,
-      learnt: null,
-      get related() {
-        return conversation.quoted?.c.stream ?? null
-      },
-      describe,
-      get moment() {
-        return conversation.moment()
-      },
-    }
+    this.context = new ReadingContext(keep, describe)
     this.recognition = new Recognition(dissectors, this.at, this.context)
     this.telling = new Telling(refining, writer, tally, witness)
   }
@@ -284,7 +260,7 @@ export class Conversation implements Reader {
 
   /** The quoted packet did not arrive: the request in it waits in vain. */
   private refuse(reason: string): void {
-    const quote = this.quoted
+    const quote = this.context.quoted
     if (quote === null || quote.half !== quote.c.client) return
     const { c } = quote
     c.refused = reason
@@ -323,7 +299,7 @@ export class Conversation implements Reader {
       if ((this.seconds - first.seconds) * 1e3 + (this.nanoseconds - first.nanoseconds) / 1e6 < patience) return
       // A transfer that is under way, with those behind it.
       if (first.answers > 0 && c.transport === 'tcp') return
-      queue.shift()
+      waiting.shift()
       this.settle(waiting, first)
       this.telling.alone(c, first, NO_ANSWER)
     }
@@ -465,36 +441,17 @@ export class Conversation implements Reader {
   }
 
   private aim(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number, awaited: Request | null): void {
-    const { at, context } = this
-    this.asking = c
+    const { at } = this
     at.bytes = bytes
     at.position = start
     at.end = end
     at.whole = c.transport !== 'tcp'
     at.progress = half.progress
     at.committed = -1
-    context.state = c.state
-    context.from = half === c.client ? 'client' : 'server'
-    context.transport = c.transport
-    context.port = c.serverPort
-    context.hinted = c.hinted
-    context.midstream = c.midstream
-    context.awaited = awaited === null ? undefined : awaited.memo
-    context.out.length = 0
-    this.reading = half
-    this.asked = awaited
+    this.context.aim(c, half, awaited)
   }
   /** Sequence number behind the message that is being delivered. */
   private messageEnd = 0
-  /** The request that is answered by what is at the cursor. */
-  private asked: Request | null = null
-  /** The side whose bytes are at the cursor. */
-  private reading: Half | null = null
-
-  private moment(): Moment {
-    const { seconds, nanoseconds, ack } = this.reading!
-    return { seconds, nanoseconds, ack }
-  }
 
   private keepProgress(half: Half, from: number): void {
     const { at } = this
@@ -708,7 +665,7 @@ export class Conversation implements Reader {
     if (waiting.count >= MAX_WAITING || waiting.bytes >= MAX_WAITING_BYTES) {
       this.tally.limit('waiting requests')
       if (c.dissector!.keyed === true) {
-        const oldest = waiting.queue.shift()!
+        const oldest = waiting.shift()!
         this.settle(waiting, oldest)
         this.telling.alone(c, oldest, MISSED)
         this.wait(waiting, request)
@@ -760,7 +717,7 @@ export class Conversation implements Reader {
     const more = message.more === true
     let request = awaited
     if (keyed) request = c.waiting === null ? null : more ? c.waiting.peek(message.key) : c.waiting.take(message.key)
-    else if (request !== null && !more) c.waiting!.queue.shift()
+    else if (request !== null && !more) c.waiting!.shift()
     if (request !== null && !more) this.settle(c.waiting!, request)
     const error = message.error ?? null
     if (message.body === null) {
@@ -961,7 +918,7 @@ export class Conversation implements Reader {
     const server = half !== c.client
     const seq = (half.next - (end - start)) | 0
     if (!server || c.dissector!.keyed === true || !c.waiting?.queue.some(request => request.ack === seq)) {
-      this.asking = c
+      this.context.connection = c
       const answer = this.recognition.probe(c, c.dissector!, c.side(half), c.serverPort, c.hinted, bytes, start, end)
       if (answer === 'no' || (answer === 'more' && end - start < MAX_PROBED)) return answer
     }
@@ -979,7 +936,7 @@ export class Conversation implements Reader {
 
   private detect(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): 'yes' | 'no' | 'more' {
     if (half.rejected) return 'no'
-    this.asking = c
+    this.context.connection = c
     const found = this.recognition.find(c, half, bytes, start, end)
     if (found === 'more' && end - start < MAX_PROBED) return 'more'
     if (found === 'more' || found === null) {
@@ -1007,7 +964,7 @@ export class Conversation implements Reader {
     if (c.dissector !== null || c.unknown || !c.midstream || half.held === null) return
     const before = half.heldEnd - half.heldStart - (end - start)
     if (before <= 0) return
-    this.asking = c
+    this.context.connection = c
     const found = this.recognition.find(c, half, bytes, start, end)
     if (found === null || found === 'more') return
     this.tally.skip('unknown protocol', before)
@@ -1019,7 +976,7 @@ export class Conversation implements Reader {
   /** In a connection that nobody knows, or not for certain: does a protocol begin here that needs no other to do so? */
   private recognise(c: Connection, half: Half, bytes: Uint8Array, start: number, end: number): void {
     if (c.passedOver !== 'unknown protocol' || (c.client !== null && c.client !== half)) return
-    this.asking = c
+    this.context.connection = c
     const found = this.recognition.opening(c, half, bytes, start, end)
     if (found === null) return
     c.unknown = false

@@ -2,6 +2,7 @@
  * Bytes that may end early or lie. Every length check of every protocol is in this file:
  * reading past what has arrived throws `Incomplete`, reading what cannot be throws `Malformed`.
  */
+import { Buffer } from 'node:buffer'
 
 /**
  * Control flow, not an error: the bytes are not here yet. One frozen value without a stack, because

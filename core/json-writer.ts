@@ -2,6 +2,7 @@
  * JSON text written as UTF-8 bytes straight from packet bytes. An item is a kilobyte or more of text that is mostly
  * copied from the wire: going through JavaScript strings and objects would cost several times the copy.
  */
+import { Buffer } from 'node:buffer'
 
 /** Text of one JSON value in somebody's buffer. */
 export class Written {

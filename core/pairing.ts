@@ -2,6 +2,7 @@
  * Requests that wait for their answer. Better no pair than a wrong one: after bytes were lost, an answer belongs to a
  * request only if it begins at the very byte that the request acknowledged.
  */
+import { Buffer } from 'node:buffer'
 import type { Face, Side } from './dissector.ts'
 import type { ItemError, Json } from './item.ts'
 import { Written } from './json-writer.ts'
@@ -59,6 +60,12 @@ export class Waiting {
     return this.queue.length
   }
 
+  /** Takes out the first one. */
+  shift(): Request | undefined {
+    // Mostly one waits: the engine does without moving the others.
+    return this.queue.length === 1 ? this.queue.pop() : this.queue.shift()
+  }
+
   /** The request that an answer beginning at sequence number `start` belongs to, null if that cannot be said. */
   next(start: number): Request | null {
     const first = this.queue[0]
@@ -75,7 +82,7 @@ export class Waiting {
     if (first === undefined || !first.exact || ((start - first.ack) | 0) <= 0) return null
     const second = this.queue[1]
     if (second !== undefined) second.exact = true
-    return this.queue.shift()!
+    return this.shift()!
   }
 
   /** The newest request with this key: an older one with the same key was repeated by its sender. */

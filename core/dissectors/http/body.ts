@@ -3,6 +3,7 @@
  *
  *   chunk = size-in-hex [ ";" extensions ] CRLF data CRLF      last: "0" CRLF trailers CRLF
  */
+import { Buffer } from 'node:buffer'
 import { brotliDecompressSync, constants, gunzipSync, inflateRawSync, inflateSync, zstdDecompressSync } from 'node:zlib'
 import type { BufferPool } from '../../buffer-pool.ts'
 import { type Cursor, indexOf, Malformed } from '../../cursor.ts'

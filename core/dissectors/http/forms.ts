@@ -1,4 +1,5 @@
 /** Names and values out of text: cookies (RFC 6265), query strings, form bodies (RFC 7578 and the URL standard). */
+import { Buffer } from 'node:buffer'
 
 export interface Parameter {
   name: string

@@ -3,6 +3,7 @@
  *
  *   field-line = field-name ":" OWS field-value OWS CRLF      ...      CRLF
  */
+import { Buffer } from 'node:buffer'
 import { indexOf, Malformed } from '../../cursor.ts'
 import type { JsonWriter } from '../../json-writer.ts'
 
