@@ -243,6 +243,16 @@ describe('pipeline', () => {
     })
   })
 
+  it('misses no byte where a FIN is acknowledged that waited behind a gap of the other side', () => {
+    const d = new Dialogue().open()
+    d.ask('\u0001one')
+    const lost = d.tell('welcome')
+    d.ask('\u0001two')
+    const packets = d.close().packets.filter(packet => packet !== lost)
+    const { tally } = dissect(packets, protocols, KEEP)
+    assert.deepEqual([tally.missing, tally.gaps], ['welcome'.length, 1])
+  })
+
   describe('a packet of TCP that the capture cut', () => {
     /** With twelve bytes of options. */
     const optional = (frame: Uint8Array) => {

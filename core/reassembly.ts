@@ -93,7 +93,7 @@ export class Reassembly {
 
   /** The sender of these bytes had received bytes of `peer` that have not come here. */
   private isTooSoon(peer: Half, ack: number): boolean {
-    if (((ack - peer.next) | 0) <= 0) return false
+    if (unseenOf(peer, ack) <= 0) return false
     if (peer.seen) return true
     // Of a capture that holds one direction only.
     peer.next = ack
@@ -125,7 +125,7 @@ export class Reassembly {
   /** What is missing was received by whom it was meant for. */
   private isOverdue(c: Connection, half: Half): boolean {
     const first = half.early![0]!
-    if (((first.seq - half.next) | 0) <= 0) return ((first.ack - c.peer(half).next) | 0) > 0
+    if (((first.seq - half.next) | 0) <= 0) return unseenOf(c.peer(half), first.ack) > 0
     return half.ackSeen && ((half.acked - half.next) | 0) > 0
   }
 
@@ -180,7 +180,7 @@ export class Reassembly {
     if (ahead > 0) this.lose(c, half, ahead)
     else {
       const peer = c.peer(half)
-      const unseen = (first.ack - peer.next) | 0
+      const unseen = unseenOf(peer, first.ack)
       const behind = peer.early === null ? unseen : Math.min(unseen, (peer.early[0]!.seq - peer.next) | 0)
       if (behind > 0) this.lose(c, peer, behind)
       // Each side waits for the other, which no network brings about: then the client spoke first.
@@ -232,4 +232,10 @@ export class Reassembly {
     else early.splice(0, taken)
     return true
   }
+}
+
+/** Bytes of this half that are acknowledged and have not come. A FIN that has come has a number, too, and no byte. */
+function unseenOf(half: Half, ack: number): number {
+  const unseen = (ack - half.next) | 0
+  return unseen === 1 && half.finSeen && half.next === half.fin ? 0 : unseen
 }

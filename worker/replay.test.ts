@@ -473,6 +473,72 @@ describe('replay', () => {
     assert.deepEqual(verdicts, ['equal', 'not compared: no answer was recorded', 'equal'])
   })
 
+  it('goes on where the recorded client went on, though the answer said that the connection ends', async () => {
+    const old = (body: string) => `HTTP/1.0 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+    const plan = await record(exchanges([get('/1'), old('1')], [get('/2'), old('2')]).packets)
+    let connections = 0
+    const port = await tcp(socket => {
+      connections++
+      socket.on('data', bytes => socket.write(old(/\/(\d)/.exec(bytes.toString())![1]!)))
+    })
+    assert.deepEqual((await run(plan, { port })).verdicts, ['equal', 'equal'])
+    assert.equal(connections, 1)
+  })
+
+  it('says everything to whose answers were not all of their protocol then either', async () => {
+    const plan = await record(
+      exchanges([get('/1'), ok('1')], [get('/2'), 'oops\r\n\r\n'], [get('/3'), ok('3')]).packets,
+    )
+    const paths: string[] = []
+    const port = await tcp(socket => {
+      socket.on('data', bytes => {
+        for (const [, path] of bytes.toString().matchAll(/GET \/(\d)/g)) {
+          paths.push(path!)
+          socket.write(path === '2' ? 'oops\r\n\r\n' : ok(path!))
+        }
+      })
+    })
+    const { verdicts } = await run(plan, { port })
+    assert.deepEqual(paths, ['1', '2', '3'])
+    assert.ok(!verdicts.some(verdict => /missing|not sent|different/.test(verdict)), `${verdicts}`)
+    assert.equal(verdicts[0], 'equal')
+  })
+
+  it('gives a target whose answers it does not understand the time to read to the end', async () => {
+    const long = `POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(1e6)}`
+    const dialogue = new Dialogue().open()
+    for (let at = 0; at < long.length; at += 50_000) dialogue.ask(long.slice(at, at + 50_000))
+    dialogue.tell(ok('1'))
+    let heard = 0
+    const port = await tcp(socket => {
+      socket.write('SSH-2.0-other\r\n')
+      socket.on('data', async bytes => {
+        heard += bytes.length
+        socket.write('more\r\n')
+        // It reads slowly.
+        socket.pause()
+        await sleep(1)
+        socket.resume()
+      })
+    })
+    const { verdicts } = await run(await record(dialogue.close().packets), { port })
+    assert.deepEqual(verdicts, ['missing: the answer is not of this protocol'])
+    while (heard < long.length) await sleep(1)
+  })
+
+  it('does not wait for ever for what the capture lacks of a server', async () => {
+    const dialogue = new Dialogue().open()
+    dialogue.ask('\u0001one')
+    const lost = dialogue.tell('welcome, it is a fine day\n')
+    dialogue.ask('\u0001two')
+    const said: string[] = []
+    const port = await tcp(socket => socket.on('data', bytes => said.push(bytes.toString())))
+    const packets = dialogue.close().packets.filter(packet => packet !== lost)
+    const { verdicts } = await run(await record(packets), { port, timeout: 50 })
+    assert.equal(said.join(''), '\u0001one\u0001two')
+    assert.deepEqual(verdicts, ['not compared: the recorded answer is not whole'])
+  })
+
   it('refuses datagrams to groups, and those that nobody asked for', async () => {
     const group: End = { address: 0xe0000001, port: 9999 }
     const dns = { ...SERVER, port: 53 }

@@ -65,7 +65,16 @@ describe('streams with other headers', () => {
         sends,
         exchanges,
       },
-      ...{ tail: null, answers: [], answersLength: 0, answersGap: null, close: null, took: 0, cut: 0 },
+      ...{
+        tail: null,
+        answers: [],
+        answersLength: 0,
+        answersGap: null,
+        isMalformed: false,
+        close: null,
+        took: 0,
+        cut: 0,
+      },
     }
   }
 

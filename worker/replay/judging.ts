@@ -93,7 +93,9 @@ export class Judge {
     if (recorded === null) return
     if (recorded.answerEnd !== null) this.settledTo = Math.max(this.settledTo, exchange.answerEnd)
     const [before, after] = [itemOf(recorded), itemOf(exchange)]
-    if (stream.comparing === 'http') this.isEnding = endsConnection(after.response!)
+    // Where such an answer was recorded, the client knew better, for it went on.
+    if (stream.comparing === 'http')
+      this.isEnding = endsConnection(after.response!) && !(before.response !== null && endsConnection(before.response))
     if (recorded.end === stream.tail?.client) this.tailStart = exchange.answerEnd
     this.tell({ stream, recorded: before, verdict: this.verdictOf(before, after), replayed: after })
   }

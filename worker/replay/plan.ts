@@ -68,6 +68,8 @@ export interface Stream {
   answersLength: number
   /** Place of the first byte of the server that the capture lacks. */
   answersGap: number | null
+  /** Something of it is not of its protocol in the capture either. */
+  isMalformed: boolean
   /** How the client ended it; null: the capture does not tell. */
   close: Close | null
   /** ms from what was said last until the last answer. */
@@ -195,6 +197,7 @@ function streamOf(tape: Tape, first: number): Stream | Refusal {
     answers,
     answersLength: server.length,
     answersGap: server.gap,
+    isMalformed: tape.isMalformed,
     close: end < client.length ? null : closeOf(tape, exchanges, first),
     took: between(client.lastAt, server.lastAt),
     cut: all.length - exchanges.length,
@@ -319,6 +322,7 @@ function requestAlone(tape: Tape, id: string): Stream | Refusal {
     answers: [],
     answersLength: 0,
     answersGap: null,
+    isMalformed: tape.isMalformed,
     close: null,
     took,
     cut: 0,

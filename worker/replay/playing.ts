@@ -70,7 +70,7 @@ class Player {
   /** So many answers, bytes or datagrams fewer than then have come, and nobody waits for them any more. */
   private shortfall = 0
   private receivedAtSend = 0
-  /** Of a flow: how often in a row an answer did not come, and when that was. */
+  /** How often in a row an answer was missed, and when that was. */
   private silences = 0
   private missedAt = 0
   private readonly end: StreamEnd = { over: null, isSilent: false, reopened: 0, bytesSent: 0, late: 0 }
@@ -166,8 +166,11 @@ class Player {
   /** Lets the target read to the end what was said: bytes that it has not read are lost when a connection is cut. */
   private async part(): Promise<void> {
     if (this.stream.transport === 'udp') return
-    this.line.end()
-    await this.until(() => false, PARTING_MS)
+    const { line } = this
+    line.end()
+    const deadline = performance.now() + PARTING_MS
+    for (let left = PARTING_MS; line.over === null && left > 0; left = deadline - performance.now())
+      await line.change(left)
   }
 
   private async due(at: number): Promise<void> {
@@ -251,14 +254,15 @@ class Player {
       const isLate = performance.now() >= deadline
       if (isQuiet) this.shortfall += missing()
       else if (isLate) {
-        if (stream.transport === 'udp') this.miss(missing())
+        // What the capture lacks of the server, it may never have sent.
+        if (stream.transport === 'udp' || stream.answersGap !== null) this.miss(missing())
         else this.gaveUp = true
         return
       } else await line.change(Math.min(deadline - performance.now(), QUIET_MS))
     }
   }
 
-  /** So many answers of a flow were lost, or nobody answers any more. */
+  /** So many answers were lost, or nobody answers any more. */
   private miss(count: number): void {
     this.shortfall += count
     const { receivedAt } = this.line
@@ -280,8 +284,8 @@ class Player {
 
   /** The target speaks another protocol. */
   private get isNotUnderstood(): boolean {
-    const tape = this.interpretation.tapes.at(-1)
-    return this.stream.comparing !== 'bytes' && tape?.isMalformed === true
+    const { comparing, isMalformed } = this.stream
+    return comparing !== 'bytes' && !isMalformed && this.interpretation.tapes.at(-1)?.isMalformed === true
   }
 }
 
