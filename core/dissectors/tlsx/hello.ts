@@ -87,33 +87,45 @@ export class Offer {
   readonly offered: Offered
   /** A part that could not be read; the others are there. */
   readonly problem: string | null
-  /** The fields before those of the hello itself and behind them, as JSON. */
-  readonly head: Uint8Array
-  readonly tail: Uint8Array
+  private texts: Texts | null = null
+  private hellos = 0
 
   constructor(offered: Offered, problem: string | null) {
     this.offered = offered
     this.problem = problem
-    this.head = fieldsOf(writeHead, offered)
-    this.tail = fieldsOf(writeTail, offered)
   }
+
+  /** For one more hello; null for the first: most of a stranger's stay alone. */
+  textsForAnother(): Texts | null {
+    if (this.hellos++ > 0)
+      this.texts ??= { head: textOf(writeHead, this.offered), tail: textOf(writeTail, this.offered) }
+    return this.texts
+  }
+}
+
+/** The fields before those of the hello itself, and those behind them, as JSON. */
+interface Texts {
+  head: Uint8Array
+  tail: Uint8Array
 }
 
 /** The fields of a hello as an object that is not closed yet: other protocols have more to say. */
 export function writeHello(out: JsonWriter, { random, sessionId, sni, offer }: Hello): void {
-  out.byte(OPEN)
-  out.raw(offer.head)
+  const { offered } = offer
+  const texts = offer.textsForAnother()
+  if (texts === null) writeHead(out, offered)
+  else out.raw(texts.head)
   out.raw(RANDOM)
   out.plain(random)
   out.raw(SESSION_ID)
   out.plain(sessionId)
   out.raw(SNI)
   writeName(out, sni)
-  out.byte(COMMA)
-  out.raw(offer.tail)
+  if (texts === null) writeTail(out, offered)
+  else out.raw(texts.tail)
 }
 
-const [OPEN, COMMA] = [0x7b, 0x2c]
+const COMMA = 0x2c
 const RANDOM = constant(',"random":')
 const SESSION_ID = constant(',"sessionId":')
 const SNI = constant(',"sni":')
@@ -141,8 +153,29 @@ const TAIL: Fields<Omit<Offered, 'version' | 'versions'>> = {
   ja4: orNull(text),
   warnings: listOf(plain),
 }
-const writeHead = shapeOf(HEAD)
-const writeTail = shapeOf(TAIL)
+const writeHeadObject = shapeOf(HEAD)
+const writeTailObject = shapeOf(TAIL)
+
+function writeHead(out: JsonWriter, offered: Offered): void {
+  writeHeadObject(out, offered)
+  // What follows belongs to the same object.
+  out.length--
+}
+
+function writeTail(out: JsonWriter, offered: Offered): void {
+  const start = out.length
+  writeTailObject(out, offered)
+  out.bytes[start] = COMMA
+  out.length--
+}
+
+function textOf(write: (out: JsonWriter, offered: Offered) => void, offered: Offered): Uint8Array {
+  SCRATCH.length = 0
+  write(SCRATCH, offered)
+  return new Uint8Array(SCRATCH.bytes.subarray(0, SCRATCH.length))
+}
+
+const SCRATCH = new JsonWriter(4096)
 
 /** The random number of a ClientHello, which the cursor stays in front of: a second hello repeats that of the first. */
 export function randomOf(at: Cursor): string {
@@ -314,16 +347,6 @@ export function readSsl2Hello(at: Cursor): Hello {
 function warnings(deprecated: boolean, weak: boolean): string[] {
   return [...(deprecated ? ['deprecated-version'] : []), ...(weak ? ['weak-cipher-suite'] : [])]
 }
-
-/** What an object's text has between its braces. */
-function fieldsOf<Shape>(write: (out: JsonWriter, value: Shape) => void, value: Shape): Uint8Array {
-  const out = SCRATCH
-  out.length = 0
-  write(out, value)
-  return new Uint8Array(out.bytes.subarray(1, out.length - 1))
-}
-
-const SCRATCH = new JsonWriter(4096)
 
 // ── extensions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
