@@ -1,7 +1,5 @@
 /** Names of addresses, by the answers of DNS over UDP that packets hold. */
-import { Cursor, Incomplete, Malformed } from '../core/cursor.ts'
-import type { Context } from '../core/dissector.ts'
-import { type DnsResponse, dissector as dns } from '../core/dissectors/dns.ts'
+import { readAnswer } from '../core/dissectors/dns.ts'
 import { decode, Frame } from '../core/frame.ts'
 import type { Packet } from '../core/packet.ts'
 import type { FlowFilter } from './flow.ts'
@@ -29,7 +27,6 @@ const MAX_REMEMBERED = 200_000
 
 export class DnsNames {
   private readonly frame = new Frame()
-  private readonly cursor = new Cursor(new Uint8Array(0))
   private readonly seen = new Set<number>()
   private readonly found = new Map<string, Set<string>>()
   private count = 0
@@ -45,7 +42,7 @@ export class DnsNames {
     const hash = hashOf(bytes, message + 2, end)
     if (seen.has(hash)) return
     if (seen.size < MAX_REMEMBERED) seen.add(hash)
-    const response = this.read(bytes, message, end)
+    const response = readAnswer(bytes, message, end)
     // Behind an alias the address has the name that was asked for.
     const asked = response?.questions[0]?.name
     for (const { ip, name } of response?.answers ?? []) if (typeof ip === 'string') this.add(ip, asked ?? name)
@@ -54,21 +51,6 @@ export class DnsNames {
   /** In the order in which they were heard. */
   names(): AddressName[] {
     return [...this.found].flatMap(([address, names]) => [...names].map(name => ({ address, name })))
-  }
-
-  private read(bytes: Uint8Array, start: number, end: number): DnsResponse | null {
-    const { cursor } = this
-    cursor.bytes = bytes
-    cursor.position = start
-    cursor.end = end
-    cursor.whole = true
-    try {
-      const message = dns.read(cursor, CONTEXT)
-      return Array.isArray(message) ? null : ((message as { body: unknown }).body as DnsResponse)
-    } catch (error) {
-      if (error === Incomplete || error instanceof Malformed) return null
-      throw error
-    }
   }
 
   private add(ip: string, name: string): void {
@@ -80,9 +62,6 @@ export class DnsNames {
     this.count++
   }
 }
-
-/** All that is asked about a datagram. */
-const CONTEXT = { transport: 'udp', port: PORT, from: 'server', state: null } as unknown as Context<never>
 
 /** FNV-1a with 32 bits, and the length. */
 function hashOf(bytes: Uint8Array, start: number, end: number): number {

@@ -3,6 +3,7 @@ import { describe, it } from 'mocha'
 import { Cursor, Incomplete, Malformed } from '../cursor.ts'
 import type { Context, Message, Side, Transport } from '../dissector.ts'
 import type { Json } from '../item.ts'
+import type { Written } from '../json-writer.ts'
 import { contextOf } from '../testing/context.ts'
 import { golden } from '../testing/golden.ts'
 import { probed } from '../testing/talk.ts'
@@ -415,9 +416,11 @@ function context(from: Side, transport: Transport, port: number): Context<Transf
 
 function read(bytes: Uint8Array, ctx: Context<Transfers>): Message & { body: Json } {
   const at = new Cursor(bytes, 0, bytes.length, ctx.transport === 'udp')
-  const found = dissector.read(at, ctx)!
+  ctx.out.length = 0
+  const found = dissector.read(at, ctx) as Message & { body: Written }
   assert.equal(at.remaining, 0)
-  return found as Message & { body: Json }
+  const text = Buffer.from(found.body.bytes).toString('utf8', found.body.start, found.body.end)
+  return { ...found, body: JSON.parse(text) }
 }
 
 function datagram(bytes: Uint8Array, from: Side, port = 53) {

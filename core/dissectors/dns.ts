@@ -12,6 +12,7 @@ import type { ItemError, Json } from '../item.ts'
 import { CLASS_ANY, CLASS_NONE, className, DSO, OPCODES, rcodeName } from './dns/codes.ts'
 import { type Edns, readEdns, readOptions } from './dns/edns.ts'
 import { MessageCursor } from './dns/message-cursor.ts'
+import { writeMessage } from './dns/message-text.ts'
 import { OPT, readData, typeName } from './dns/records.ts'
 import { readStatefulOperations } from './dns/stateful-operations.ts'
 import { advance, expectTransfer, type Transfers } from './dns/transfers.ts'
@@ -127,8 +128,19 @@ function probe(at: Cursor, from: Side, ctx: Context<Transfers>): boolean | 'more
   if (!head.response && (head.bits & 0x068f) !== 0) return false
   at.position = start
   at.need(length)
-  const { body, error } = readMessage(new MessageCursor(at.bytes, start, start + length), ctx)
+  const { body, error } = readMessage(new MessageCursor(at.bytes, start, start + length), isForGroups(ctx))
   return error === null && isCommon(body)
+}
+
+/** The answer in a datagram, as far as it can be read; null: it is none. */
+export function readAnswer(bytes: Uint8Array, start: number, end: number): DnsResponse | null {
+  try {
+    const { head, body } = readMessage(new MessageCursor(bytes, start, end), false)
+    return head.response ? body : null
+  } catch (thrown) {
+    if (thrown instanceof Malformed) return null
+    throw thrown
+  }
 }
 
 function read(at: Cursor, ctx: Context<Transfers>): Message {
@@ -136,9 +148,11 @@ function read(at: Cursor, ctx: Context<Transfers>): Message {
   if (length < HEADER) at.fail(`a DNS message of at least ${HEADER} bytes, found ${length}`)
   const start = at.position
   at.need(length)
-  const { head, body, error } = readMessage(new MessageCursor(at.bytes, start, start + length), ctx)
+  const cursor = new MessageCursor(at.bytes, start, start + length)
+  const { head, body, error } = readMessage(cursor, isForGroups(ctx))
   at.skip(length)
-  const message: Message = { kind: head.response ? 'response' : 'request', body, key: head.id }
+  writeMessage(ctx.out, body)
+  const message: Message = { kind: head.response ? 'response' : 'request', body: ctx.out.since(0), key: head.id }
   if (error !== null) message.error = error
   if (head.response) {
     message.failed = body.rcode !== 0
@@ -184,7 +198,11 @@ function isPlausible({ opcode, counts }: Header, length: number): boolean {
 
 /** Port 5353 is not enough: clusters run ordinary resolvers on it, whose clients choose an id. */
 function isMulticast({ id }: Header, ctx: Context<Transfers>): boolean {
-  return ctx.port === MDNS && id === 0 && ctx.transport === 'udp'
+  return id === 0 && isForGroups(ctx)
+}
+
+function isForGroups({ port, transport }: Context<Transfers>): boolean {
+  return port === MDNS && transport === 'udp'
 }
 
 /** Random bytes that happen to have the form of a question rarely ask for a type that exists. */
@@ -204,14 +222,14 @@ interface Parsed {
  * What can be read of a message. Its boundaries are known from outside, so that a bad record costs no more than itself:
  * people who look for it want to see the question.
  */
-function readMessage(at: MessageCursor, ctx: Context<Transfers>): Parsed {
+function readMessage(at: MessageCursor, forGroups: boolean): Parsed {
   const length = at.remaining
   const head = readHeader(at)
   if (!isPlausible(head, length)) at.fail(`a DNS header, found opcode ${head.opcode} and counts of ${head.counts}`)
   const { counts } = head
   const body = head.response ? emptyResponse(head) : (emptyRequest(head) as DnsResponse)
   let problem: string | null = null
-  const multicast = isMulticast(head, ctx)
+  const multicast = forGroups && head.id === 0
   let section = 0
   let entry = 0
   try {
