@@ -8,11 +8,8 @@
 import { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
-import { flag, shapeOf } from '../json-shape.ts'
+import { constant } from '../json-writer.ts'
 import {
-  ANSWERED,
-  type Answered,
-  answerOf,
   beginHandshake,
   CLIENT_HELLO,
   FATAL,
@@ -20,12 +17,13 @@ import {
   type Handshake,
   type HandshakeAnswer,
   HELLO_VERIFY_REQUEST,
-  partOf,
+  type Outcome,
   SERVER_HELLO,
   summarizeHandshake,
   takeAlert,
   takeClientMessage,
   takeServerMessage,
+  writeAnswer,
 } from './tlsx/handshake.ts'
 import { randomOf, readClientHello, writeHello } from './tlsx/hello.ts'
 import type { HandshakeMessage } from './tlsx/messages.ts'
@@ -312,18 +310,16 @@ function takeAlertOf(from: Side, body: Cursor, ctx: Context<Session>): Message |
   const level = body.u8()
   takeAlert(handshake, from, level, body.u8())
   if (level !== FATAL) return null
-  const answer = answerTo(handshake, ctx, answerOf(handshake, false, ctx.moment.seconds))
-  return { ...answer, failed: true, error: failureOf(handshake)! }
+  return { ...answerTo(handshake, 'given-up', ctx), failed: true, error: failureOf(handshake)! }
 }
 
 /** Both encrypt from now on. */
 function conclude(handshake: Handshake, ctx: Context<Session>): Message {
-  const { seconds } = ctx.moment
   if (isIncomplete(handshake, ctx.state.server)) {
     const error: ItemError = { type: 'dissection', msg: 'packets are missing from the capture' }
-    return { ...answerTo(handshake, ctx, partOf(handshake, seconds)), error }
+    return { ...answerTo(handshake, 'unknown', ctx), error }
   }
-  const message = answerTo(handshake, ctx, answerOf(handshake, true, seconds))
+  const message = answerTo(handshake, 'encrypted', ctx)
   if (handshake.problem !== null) message.error = { type: 'dissection', msg: handshake.problem }
   return message
 }
@@ -344,11 +340,11 @@ function isLossy(records: ReadonlySet<number>): boolean {
   return last - first >= records.size
 }
 
-function answerTo(handshake: Handshake, { state, out }: Context<Session>, found: Partial<Answered>): Message {
+function answerTo(handshake: Handshake, outcome: Outcome, { state, out, moment }: Context<Session>): Message {
   const start = out.length
-  const body: Body = found
-  if (state.server.verifies) body.helloVerifyRequest = true
-  writeAnswer(out, body)
+  writeAnswer(out, handshake, outcome, moment.seconds)
+  if (state.server.verifies) out.raw(HELLO_VERIFY_SEEN)
+  out.byte(CLOSE)
   const message: Message = {
     kind: 'response',
     body: out.since(start),
@@ -360,9 +356,4 @@ function answerTo(handshake: Handshake, { state, out }: Context<Session>, found:
   return message
 }
 
-type Body = Partial<Answered> & Pick<DtlsAnswer, 'helloVerifyRequest'>
-
-const writeAnswer = shapeOf<Body>({
-  ...ANSWERED,
-  helloVerifyRequest: flag,
-})
+const HELLO_VERIFY_SEEN = constant(',"helloVerifyRequest":true')

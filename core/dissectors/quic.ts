@@ -10,24 +10,22 @@
 import { Cursor, Malformed } from '../cursor.ts'
 import type { Context, Dissector, Message, Moment, Side } from '../dissector.ts'
 import type { ItemError, Json } from '../item.ts'
-import { flag, json, listOf, orNull, plain, shapeOf } from '../json-shape.ts'
+import { json, listOf, orNull, plain } from '../json-shape.ts'
 import { constant } from '../json-writer.ts'
 import { isRetry, Seals, unseal, type Version, versionName, versionOf } from './quic/protection.ts'
 import { readVarint, writeTransportParameters } from './quic/transport-parameters.ts'
 import {
-  ANSWERED,
-  type Answered,
-  answerOf,
   beginHandshake,
   CLIENT_HELLO,
   FATAL,
   failureOf,
   type Handshake,
   type HandshakeAnswer,
-  partOf,
+  type Outcome,
   summarizeHandshake,
   takeAlert,
   takeServerMessage,
+  writeAnswer,
 } from './tlsx/handshake.ts'
 import { type ClientHello, randomOf, readClientHello, writeHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
@@ -263,7 +261,7 @@ function beginFlow(): Flow {
 function missed(attempt: Attempt, ctx: Context<Session>): Message {
   if (attempt.handshake === null) return { kind: 'nothing', body: {}, becomes: 'encrypted' }
   const error: ItemError = { type: 'dissection', msg: 'the ServerHello is missing from the capture' }
-  return { ...answer(attempt, partOf(attempt.handshake, 0), null, ctx), error, becomes: 'encrypted' }
+  return { ...answer(attempt, 'unknown', null, [], ctx), error, becomes: 'encrypted' }
 }
 
 /** A hello with the same random number is the second one, after a Retry or a HelloRetryRequest. */
@@ -334,7 +332,7 @@ function negotiate(packet: Packet, versions: Cursor, attempt: Attempt, ctx: Cont
   while (versions.remaining >= 4 && offered.length < MAX_VERSIONS) offered.push(versionName(versions.u32()))
   ctx.state.attempt = null
   attempt.server.size += packet.end - packet.start
-  return answerTo(attempt, null, 0, ctx, offered)
+  return answer(attempt, outcomeOf(attempt), null, offered, ctx)
 }
 
 /** Of a list in one datagram. */
@@ -372,7 +370,11 @@ function takeFrames(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Conte
 function skipPadding(frames: Cursor): void {
   const { bytes: b, end } = frames
   let { position: p } = frames
-  while (p + 4 <= end && (b[p]! | b[p + 1]! | b[p + 2]! | b[p + 3]!) === PADDING) p += 4
+  while (
+    p + 8 <= end &&
+    (b[p]! | b[p + 1]! | b[p + 2]! | b[p + 3]! | b[p + 4]! | b[p + 5]! | b[p + 6]! | b[p + 7]!) === PADDING
+  )
+    p += 8
   while (p < end && b[p] === PADDING) p++
   frames.position = p
 }
@@ -427,7 +429,7 @@ function takeClose(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Contex
     type: 'connection',
     msg: `the ${ctx.from} gave up: ${TRANSPORT_ERRORS[errorCode] ?? `error ${errorCode}`}`,
   }
-  return { ...answerTo(attempt, packet, ctx.moment.seconds, ctx), failed: true, error, becomes: 'encrypted' }
+  return { ...answer(attempt, outcomeOf(attempt), packet, [], ctx), failed: true, error, becomes: 'encrypted' }
 }
 
 /** RFC 9000, 20.1. */
@@ -454,47 +456,49 @@ const TRANSPORT_ERRORS = [
 // ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function conclude(packet: Packet, attempt: Attempt, ctx: Context<Session>): Message {
-  const message: Message = { ...answerTo(attempt, packet, ctx.moment.seconds, ctx), becomes: 'encrypted' }
+  const message = answer(attempt, outcomeOf(attempt), packet, [], ctx)
+  message.becomes = 'encrypted'
   const { problem } = attempt.handshake!
   if (problem !== null) message.error = { type: 'dissection', msg: problem }
   return message
 }
 
-function answerTo(
-  attempt: Attempt,
-  packet: Packet | null,
-  seconds: number,
-  ctx: Context<Session>,
-  versionNegotiation: string[] = [],
-): Message {
-  const handshake = attempt.handshake!
-  const body: Partial<Body> = answerOf(handshake, handshake.hello !== null, seconds)
-  body.quicVersion = packet?.version?.name ?? null
-  body.versionNegotiation = versionNegotiation
-  body.connectionClose = attempt.close
-  return answer(attempt, body, packet, ctx)
+function outcomeOf({ handshake }: Attempt): Outcome {
+  return handshake!.hello === null ? 'given-up' : 'encrypted'
 }
 
-function answer(attempt: Attempt, found: Partial<Body>, packet: Packet | null, { out }: Context<Session>): Message {
-  const { key } = attempt.handshake!
+function answer(
+  attempt: Attempt,
+  outcome: Outcome,
+  packet: Packet | null,
+  versionNegotiation: string[],
+  { out, moment }: Context<Session>,
+): Message {
+  const handshake = attempt.handshake!
+  const version = packet?.version
   const start = out.length
-  if (attempt.retry) found.retry = true
-  if (attempt.zeroRtt) found.zeroRtt = true
-  writeAnswer(out, found)
+  writeAnswer(out, handshake, outcome, moment.seconds)
+  if (attempt.retry) out.raw(RETRY_SEEN)
+  if (attempt.zeroRtt) out.raw(ZERO_RTT_SEEN)
+  if (outcome !== 'unknown') {
+    out.raw(QUIC_VERSION)
+    writeVersion(out, version?.name ?? null)
+    out.raw(VERSION_NEGOTIATION)
+    writeVersions(out, versionNegotiation)
+    out.raw(CONNECTION_CLOSE_SEEN)
+    writeClose(out, attempt.close)
+  }
+  out.byte(CLOSE)
   const message: Message = { kind: 'response', body: out.since(start), size: attempt.server.size }
-  if (key !== undefined) message.key = key
-  if (packet?.version !== undefined) message.version = packet.version.name
+  if (handshake.key !== undefined) message.key = handshake.key
+  if (version !== undefined) message.version = version.name
   return message
 }
 
-type Own = Omit<QuicResponse, keyof HandshakeAnswer>
-type Body = Answered & Own
-
-const writeAnswer = shapeOf<Partial<Body>>({
-  ...ANSWERED,
-  retry: flag,
-  zeroRtt: flag,
-  quicVersion: orNull(plain),
-  versionNegotiation: listOf(plain),
-  connectionClose: orNull(json),
-})
+const RETRY_SEEN = constant(',"retry":true')
+const ZERO_RTT_SEEN = constant(',"zeroRtt":true')
+const VERSION_NEGOTIATION = constant(',"versionNegotiation":')
+const CONNECTION_CLOSE_SEEN = constant(',"connectionClose":')
+const writeVersion = orNull(plain)
+const writeVersions = listOf(plain)
+const writeClose = orNull(json)

@@ -7,23 +7,20 @@
 import type { Cursor } from '../cursor.ts'
 import type { Context, Dissector, Ending, Message, Side } from '../dissector.ts'
 import type { ItemError } from '../item.ts'
-import { shapeOf } from '../json-shape.ts'
 import {
-  ANSWERED,
-  type Answered,
-  answerOf,
   beginHandshake,
   CLIENT_HELLO,
   FATAL,
   failureOf,
   type Handshake,
   HELLO_RETRY_REQUEST,
-  partOf,
+  type Outcome,
   SERVER_HELLO,
   summarizeHandshake,
   takeAlert,
   takeClientMessage,
   takeServerMessage,
+  writeAnswer,
 } from './tlsx/handshake.ts'
 import { type Hello, type Offered, randomOf, readClientHello, readSsl2Hello, writeHello } from './tlsx/hello.ts'
 import { Messages } from './tlsx/messages.ts'
@@ -112,9 +109,9 @@ function end(at: Cursor, ctx: Context<Session>, why: Ending): Message | null {
   const { handshake } = flight
   if (handshake.hello === null && handshake.retry === null && handshake.alerts.length === 0) return null
   const missing = why === 'lost' || why === 'capture-ended' || why === 'idle'
-  const body = missing ? partOf(handshake, ctx.moment.seconds) : answerOf(handshake, false, ctx.moment.seconds)
+  const outcome = missing ? 'unknown' : 'given-up'
   const error: ItemError = { type: missing ? 'dissection' : 'connection', msg: ENDINGS[why] }
-  return { ...answer(handshake, body, ctx), failed: !missing, error: failureOf(handshake) ?? error }
+  return { ...answer(handshake, outcome, ctx), failed: !missing, error: failureOf(handshake) ?? error }
 }
 
 const ENDINGS: Readonly<Record<Ending, string>> = {
@@ -279,9 +276,8 @@ function refuse(at: Cursor, { handshake }: Flight, ctx: Context<Session>): Messa
   if (handshake === null || handshake.size > 0)
     at.fail(`a record of TLS, found one that begins with the byte ${at.peek()}`)
   if (handshake.offer?.version === 'SSL 2.0') return NOTHING_TO_READ
-  const body = answerOf(handshake, false, 0)
   const error: ItemError = { type: 'dissection', msg: 'the server answered with something that is not TLS' }
-  return { ...answer(handshake, body, ctx), failed: true, error, becomes: 'unknown' }
+  return { ...answer(handshake, 'given-up', ctx), failed: true, error, becomes: 'unknown' }
 }
 
 // ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,8 +285,8 @@ function refuse(at: Cursor, { handshake }: Flight, ctx: Context<Session>): Messa
 const NOTHING_TO_READ: Message = { kind: 'nothing', body: {}, becomes: 'encrypted' }
 
 function conclude(handshake: Handshake, ctx: Context<Session>, encrypted: boolean): Message {
-  const body = answerOf(handshake, encrypted, ctx.moment.seconds)
-  const message: Message = { ...answer(handshake, body, ctx), becomes: 'encrypted' }
+  const message = answer(handshake, encrypted ? 'encrypted' : 'given-up', ctx)
+  message.becomes = 'encrypted'
   const failure = failureOf(handshake)
   if (failure !== null && !encrypted) {
     message.failed = true
@@ -299,16 +295,15 @@ function conclude(handshake: Handshake, ctx: Context<Session>, encrypted: boolea
   return message
 }
 
-function answer(handshake: Handshake, body: Partial<Answered>, { out }: Context<Session>): Message {
+function answer(handshake: Handshake, outcome: Outcome, { out, moment }: Context<Session>): Message {
   const { key, hello } = handshake
-  writeAnswer(out, body)
+  writeAnswer(out, handshake, outcome, moment.seconds)
+  out.byte(CLOSE)
   const message: Message = { kind: 'response', body: out.since(0) }
   if (key !== undefined) message.key = key
   if (hello !== null) message.version = hello.choice.versionName.replace(/^TLS /, '')
   return message
 }
-
-const writeAnswer = shapeOf<Partial<Answered>>(ANSWERED)
 
 function readRecord(at: Cursor): { type: number; body: Cursor } {
   const type = at.u8()

@@ -7,8 +7,8 @@
 import { type Cursor, Malformed } from '../../cursor.ts'
 import type { Side, Summary } from '../../dissector.ts'
 import type { ItemError, Json } from '../../item.ts'
-import { type Fields, flag, json, listOf, number, orNull, plain, text } from '../../json-shape.ts'
-import type { JsonWriter } from '../../json-writer.ts'
+import { type Fields, flag, json, listOf, number, orNull, plain, shapeOf, text } from '../../json-shape.ts'
+import { constant, JsonWriter } from '../../json-writer.ts'
 import { chainWarnings, type Presented, readCertificate, type Shown } from './certificates.ts'
 import { alertName, groupName, signatureName } from './codes.ts'
 import type { Hello, Offered } from './hello.ts'
@@ -224,21 +224,42 @@ function bits(bytes: Uint8Array): number {
 
 // ── the answer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Both went over to encryption; one gave up before; or nobody knows, because packets are missing. */
+export type Outcome = 'encrypted' | 'given-up' | 'unknown'
+
+/**
+ * The handshake as far as it went, as an object that is not closed yet: other protocols have more to say. `seconds` since
+ * 1970 is when.
+ */
+export function writeAnswer(out: JsonWriter, handshake: Handshake, outcome: Outcome, seconds: number): void {
+  if (outcome === 'encrypted' && isOrdinary(handshake)) writeOrdinary(out, handshake.hello)
+  else {
+    const whole = answerOf(handshake, outcome === 'encrypted', seconds)
+    writeAnswered(out, outcome === 'unknown' ? partOf(whole) : whole)
+    out.length--
+  }
+}
+
 /** As it is put together: what many handshakes share knows its text. */
-export interface Answered extends Omit<HandshakeAnswer, 'extensions' | 'certificates' | 'clientCertificates'> {
+interface Answered extends Omit<HandshakeAnswer, 'extensions' | 'certificates' | 'clientCertificates'> {
   extensions: Named
   certificates: readonly Presented[]
   clientCertificates: readonly Presented[]
 }
 
-export const ANSWERED: Fields<Answered> = {
+const CHOSEN: Fields<Pick<Answered, Chosen>> = {
   version: orNull(plain),
   versionCode: orNull(number),
   cipherSuite: orNull(plain),
   cipherSuiteCode: orNull(number),
   compressionMethod: orNull(plain),
-  random: orNull(plain),
-  sessionId: orNull(plain),
+}
+type Chosen = 'version' | 'versionCode' | 'cipherSuite' | 'cipherSuiteCode' | 'compressionMethod'
+
+const OWN: Fields<Pick<Answered, Own>> = { random: orNull(plain), sessionId: orNull(plain) }
+type Own = 'random' | 'sessionId'
+
+const OTHERS: Fields<Omit<Answered, Chosen | Own>> = {
   alpn: orNull(text),
   extensions: names,
   group: orNull(plain),
@@ -257,12 +278,13 @@ export const ANSWERED: Fields<Answered> = {
   warnings: listOf(plain),
 }
 
+const writeAnswered = shapeOf<Partial<Answered>>({ ...CHOSEN, ...OWN, ...OTHERS })
+
 function presented(out: JsonWriter, { text }: Presented): void {
   out.raw(text)
 }
 
-/** The handshake as far as it went; `encrypted`: both went over to encryption. `seconds` since 1970 is when. */
-export function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): Answered {
+function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): Answered {
   const { hello, retry, certificates, clientCertificates, alerts } = handshake
   const choice = hello?.choice ?? null
   return {
@@ -292,30 +314,6 @@ export function answerOf(handshake: Handshake, encrypted: boolean, seconds: numb
   }
 }
 
-/** One line for a table: the server's name, and how it went. */
-export function summarizeHandshake(request: Json | null, response: Json | null): Summary {
-  const refused = response?.alerts?.find((alert: Json) => alert.level === 'fatal')
-  return {
-    method: request === null ? 'ServerHello' : 'ClientHello',
-    summary: request?.sni ?? response?.alpn ?? request?.alpn[0] ?? response?.cipherSuite ?? '',
-    status: refused?.description ?? response?.version ?? '',
-  }
-}
-
-/** Only what was seen of it: what was lost may have said more. */
-export function partOf(handshake: Handshake, seconds: number): Partial<Answered> {
-  const whole = answerOf(handshake, false, seconds)
-  const { encrypted: _, resumption: __, ...seen } = whole
-  return Object.fromEntries(Object.entries(seen).filter(([, value]) => value !== null && value !== false))
-}
-
-/** What the alerts say went wrong, null where nothing did. */
-export function failureOf({ alerts }: Handshake): ItemError | null {
-  const fatal = alerts.find(({ level }) => level === 'fatal')
-  if (fatal === undefined) return null
-  return { type: 'connection', msg: `the ${fatal.from} gave up: ${fatal.description} (alert ${fatal.code})` }
-}
-
 /**
  * Up to TLS 1.2 the server goes straight on to encryption when it remembers. A client that shows a ticket makes up a
  * session id, so as to know by its return that the ticket was taken (RFC 5077, 3.4).
@@ -337,4 +335,80 @@ function warnings({ hello, group, certificates }: Handshake, seconds: number): s
   if (group?.startsWith('dh-') && Number(group.slice(3)) < LEAST_DH_BITS) found.push('weak-key-exchange')
   if (certificates !== null) found.push(...chainWarnings(certificates, seconds))
   return found
+}
+
+/** Only what was seen: what was lost may have said more. */
+function partOf(whole: Answered): Partial<Answered> {
+  const { encrypted: _, resumption: __, ...seen } = whole
+  return Object.fromEntries(Object.entries(seen).filter(([, value]) => value !== null && value !== false))
+}
+
+// ── most handshakes of TLS 1.3 ──────────────────────────────────────────────────────────────────────────────────────
+
+/** Nothing is its own but random number and session id. */
+function isOrdinary(handshake: Handshake): handshake is Handshake & { hello: ServerHello } {
+  const { hello, retry, group, certificates, clientCertificates, ocspStapled, certificateRequested, alerts } = handshake
+  return (
+    hello?.choice.tls13 === true &&
+    retry === null &&
+    group === null &&
+    certificates === null &&
+    clientCertificates === null &&
+    !ocspStapled &&
+    !certificateRequested &&
+    handshake.signature === null &&
+    handshake.ticketLifetime === null &&
+    alerts.length === 0
+  )
+}
+
+function writeOrdinary(out: JsonWriter, { choice, random, sessionId }: ServerHello): void {
+  choice.texts ??= textsOf(choice)
+  out.raw(choice.texts.head)
+  out.raw(RANDOM)
+  out.plain(random)
+  out.raw(SESSION_ID)
+  out.plain(sessionId)
+  out.raw(choice.texts.tail)
+}
+
+const RANDOM = constant(',"random":')
+const SESSION_ID = constant(',"sessionId":')
+
+function textsOf(choice: Choice): { head: Uint8Array; tail: Uint8Array } {
+  const handshake = beginHandshake(null)
+  handshake.hello = { random: '', sessionId: '', retry: false, choice }
+  const answered = answerOf(handshake, true, 0)
+  const out = new JsonWriter(2048)
+  writeChosen(out, answered)
+  const behind = out.length
+  writeOthers(out, answered)
+  out.bytes[behind] = COMMA
+  return {
+    head: new Uint8Array(out.bytes.subarray(0, behind - 1)),
+    tail: new Uint8Array(out.bytes.subarray(behind, out.length - 1)),
+  }
+}
+
+const COMMA = 0x2c
+const writeChosen = shapeOf(CHOSEN)
+const writeOthers = shapeOf(OTHERS)
+
+// ── in short ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** One line for a table: the server's name, and how it went. */
+export function summarizeHandshake(request: Json | null, response: Json | null): Summary {
+  const refused = response?.alerts?.find((alert: Json) => alert.level === 'fatal')
+  return {
+    method: request === null ? 'ServerHello' : 'ClientHello',
+    summary: request?.sni ?? response?.alpn ?? request?.alpn[0] ?? response?.cipherSuite ?? '',
+    status: refused?.description ?? response?.version ?? '',
+  }
+}
+
+/** What the alerts say went wrong, null where nothing did. */
+export function failureOf({ alerts }: Handshake): ItemError | null {
+  const fatal = alerts.find(({ level }) => level === 'fatal')
+  if (fatal === undefined) return null
+  return { type: 'connection', msg: `the ${fatal.from} gave up: ${fatal.description} (alert ${fatal.code})` }
 }

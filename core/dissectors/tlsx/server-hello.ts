@@ -43,6 +43,8 @@ export interface Choice {
   warnings: readonly string[]
   /** A part that could not be read; the others are there. */
   problem: string | null
+  /** Of answers that say nothing of their own but random number and session id: what is before these and behind. */
+  texts: { head: Uint8Array; tail: Uint8Array } | null
 }
 
 /** SHA-256 of "HelloRetryRequest". */
@@ -133,6 +135,7 @@ function readChoice(at: Cursor, legacyVersion: number, suite: number, compressio
     ...ja3s(legacyVersion, suite, types),
     warnings,
     problem,
+    texts: null,
   }
 }
 
