@@ -65,6 +65,44 @@ describe('grpc', () => {
     assert.equal(items[3]!.request!.timeout, 100)
   })
 
+  it('tells the same of frames that come together and of those that come one by one', () => {
+    const call = headers(1, block(CALL), 'more')
+    const begun = headers(1, BEGUN, 'more')
+    const done = headers(1, DONE)
+    const unknown = headers(1, block({ ':status': '200' }), 'more')
+    const one = message('\n\u0001a')
+    const two = Buffer.concat([one, message('\n\u0001b')])
+    const half = one.subarray(0, 6)
+    const calls = [
+      [call, data(1, one)],
+      [call, data(1, two)],
+      [call, data(1, half, 'more'), data(1, one.subarray(6))],
+      [call, data(1, message('', 1))],
+      [call, data(1, 'no message')],
+      [call, data(1, half)],
+    ]
+    const answers = [
+      [begun, data(1, one, 'more'), done],
+      [begun, data(1, two, 'more'), done],
+      [begun, data(1, one, 'more'), data(1, one, 'more'), done],
+      [begun, data(1, '', 'more'), done],
+      [begun, data(1, one, 'more'), headers(1, Buffer.from([0xbe]))],
+      [unknown, data(1, one, 'more'), done],
+      [unknown, data(1, one)],
+      [headers(1, block({ ':status': '200', 'content-type': 'application/grpc', 'grpc-status': '7' }))],
+    ]
+    const essential = ({ request, response, event, error, failed, requestSize, responseSize }: Item) => {
+      return { request, response, event, error, failed, requestSize, responseSize }
+    }
+    const nothing = Buffer.alloc(0)
+    for (const asked of calls)
+      for (const told of answers) {
+        const together = talk(Buffer.concat(asked), Buffer.concat(told))
+        const turns = [...asked.flatMap(bytes => [bytes, nothing]), ...told.flatMap(bytes => [nothing, bytes])]
+        assert.deepEqual(together.map(essential), talk(...turns).map(essential))
+      }
+  })
+
   it('tells messages of a stream while it lives, and where it ends what was said of it', () => {
     const dialogue = new Dialogue().open()
     dialogue.ask(Buffer.concat([PREFACE, SETTINGS, ask()]))

@@ -8,6 +8,13 @@ import { Dialogue, RST } from '../testing/packets.ts'
 const OK = block({ ':status': '200' })
 const SETTINGS = frame(4, 0, 0)
 
+const NOTHING = Buffer.alloc(0)
+
+/** What does not depend on when its packets came. */
+function essential({ request, response, event, error, failed, requestSize, responseSize }: Item): unknown {
+  return { request, response, event, error, failed, requestSize, responseSize }
+}
+
 describe('http2', () => {
   let protocols: Protocols
   before(async () => {
@@ -71,6 +78,39 @@ describe('http2', () => {
         items.map(({ request, response }) => `${request!.path} ${response!.content.text}`),
         ['/1 one', '/5 five', '/3 '],
       )
+    })
+
+    it('say the same whether their frames come together or one by one', () => {
+      const post = headers(1, block({ ':method': 'POST', ':path': '/up', 'content-type': 'text/plain' }), 'more')
+      const ok = headers(1, block({ ':status': '200', 'content-type': 'text/plain' }), 'more')
+      const early = headers(1, block({ ':status': '103', link: '</a>' }), 'more')
+      const trailers = headers(1, block({ 'x-sum': '7' }))
+      const broken = headers(1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]))
+      const bodies = [
+        [data(1, 'all')],
+        [data(1, '')],
+        [data(1, 'all', 'more'), trailers],
+        [data(1, '', 'more'), trailers],
+        [data(1, 'one', 'more'), data(1, ' two')],
+        [data(1, 'one', 'more'), data(1, ' two', 'more'), trailers],
+        [data(3, 'of another', 'more'), data(1, 'all')],
+        [frame(0, 0x09, 1, Buffer.from([1, 97, 0]))],
+        [data(1, 'all', 'more'), broken],
+        [data(1, 'cut short', 'more')],
+      ]
+      for (const asked of bodies)
+        for (const told of bodies)
+          for (const interim of [[], [early]]) {
+            const request = [post, ...asked]
+            const response = [...interim, ok, ...told]
+            const together = talk(Buffer.concat(request), Buffer.concat(response))
+            const alone = talk(
+              ...request.flatMap(one => [one, NOTHING]),
+              NOTHING,
+              ...response.flatMap(one => [one, NOTHING]),
+            )
+            assert.deepEqual(together.map(essential), alone.map(essential))
+          }
     })
 
     it('whose response is whole first wait for the request, not for its time', () => {

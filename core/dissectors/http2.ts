@@ -178,16 +178,25 @@ function readHeaders(
 }
 
 /**
- * Most messages are headers and a frame of data, sent together: then they are read together. null: something else
- * follows, or is still to come.
+ * Most messages are headers and a frame of data, sent together, perhaps with trailers: then they are read together. null:
+ * something else follows, or is still to come.
  */
 function restBehind({ bytes: b, position: p, end }: Cursor, id: number): Rest | null {
   const start = p + frame.HEADER
-  if (start > end || b[p + 3] !== frame.DATA || b[p + 4] !== frame.END_STREAM || frame.streamAt(b, p) !== id)
-    return null
-  const last = start + frame.lengthAt(b, p)
-  if (last > end) return null
-  return { bytes: b, start, end: last, size: last - p, trailers: null, trailersSize: 0, taken: false }
+  if (start > end || b[p + 3] !== frame.DATA || frame.streamAt(b, p) !== id) return null
+  const flags = b[p + 4]
+  const dataEnd = start + frame.lengthAt(b, p)
+  if (dataEnd > end || (flags !== 0 && flags !== frame.END_STREAM)) return null
+  const rest: Rest = { bytes: b, start, dataEnd, trailersStart: -1, end: dataEnd, isLast: flags !== 0, taken: false }
+  const trailersStart = dataEnd + frame.HEADER
+  if (rest.isLast || trailersStart > end || b[dataEnd + 3] !== frame.HEADERS) return rest
+  if (b[dataEnd + 4] !== (frame.END_STREAM | frame.END_HEADERS) || frame.streamAt(b, dataEnd) !== id) return rest
+  const trailersEnd = trailersStart + frame.lengthAt(b, dataEnd)
+  if (trailersEnd > end) return rest
+  rest.trailersStart = trailersStart
+  rest.end = trailersEnd
+  rest.isLast = true
+  return rest
 }
 
 function readPushPromise(at: Cursor, ctx: Context<State>, flags: number, id: number, frameEnd: number): Message[] {

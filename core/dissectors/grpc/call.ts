@@ -9,7 +9,7 @@ import type { Stream } from '../http2/exchange.ts'
 import { isMessages } from '../http2/frames.ts'
 import type { Part } from '../http2/part.ts'
 import { type MessageFlow, newFlow, PREFIX, readLength, writeMessage } from './messages.ts'
-import { readProtobuf } from './protobuf.ts'
+import { readProtobuf, writeProtobuf } from './protobuf.ts'
 import { percentDecoded, splitPath, statusName } from './status.ts'
 
 /**
@@ -227,9 +227,16 @@ function writeMessages(ctx: Context, stream: Stream, part: Part, b: Uint8Array, 
   }
   const begin = out.length
   out.raw(MESSAGE)
-  const content = writeDecoded(ctx, stream, part, b.subarray(start + PREFIX, start + PREFIX + flow.length))
+  const from = start + PREFIX
+  if (!flow.compressed && ctx.describe === null && !isJson(part) && writeProtobuf(out, b, from, from + flow.length))
+    return
+  const content = writeDecoded(ctx, stream, part, b.subarray(from, from + flow.length))
   // Its coding may be among the headers that are missing.
   if (content === null && part.lacks) out.length = begin
+}
+
+function isJson({ head }: Part): boolean {
+  return head?.type?.includes('+json') === true
 }
 
 function messageEvent(ctx: Context, stream: Stream, part: Part, flow: MessageFlow): Message {

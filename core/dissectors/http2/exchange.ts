@@ -9,8 +9,8 @@ import { feed, isOneMessage, lose, writeRequestFields, writeResponseFields } fro
 import { milliseconds } from '../grpc/status.ts'
 import { face as grpcFace } from '../grpc.ts'
 import { EventStream } from '../sse.ts'
-import { CANCEL, errorName, isMessages, NO_ERROR } from './frames.ts'
-import { type Head, joined, readTrailers, writeRequestHead, writeResponseHead } from './head.ts'
+import { CANCEL, errorName, HEADER, isMessages, NO_ERROR } from './frames.ts'
+import { type Head, joined, type KnownHead, readTrailers, writeRequestHead, writeResponseHead } from './head.ts'
 import { type Field, type FieldList, HeaderTable, UNKNOWN } from './hpack.ts'
 import { finish, Part, writeKeptHead } from './part.ts'
 import { Tunnel } from './tunnel.ts'
@@ -124,15 +124,16 @@ export function loseFrames(state: State, side: Side): State {
 
 // ── headers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** What follows a header block, where all of it is in the bytes at hand: data, and nothing or trailers behind them. */
+/** What follows a header block in the bytes at hand: a frame of data, and perhaps one of trailers. */
 export interface Rest {
   bytes: Uint8Array
   start: number
+  dataEnd: number
+  /** The block of the trailers goes from here to `end`; -1: there are none. */
+  trailersStart: number
   end: number
-  /** Of the frames. */
-  size: number
-  trailers: FieldList | null
-  trailersSize: number
+  /** The message ends with it. */
+  isLast: boolean
   /** It was read along with the headers. */
   taken: boolean
 }
@@ -191,7 +192,7 @@ function requestHeaders(
     if (stream.response?.ended === true) tellResponse(ctx, stream, stream.response, null, made)
     return
   }
-  if (rest === null || !readAtOnce(ctx, stream, part, from, rest, made)) keepHead(ctx, part, from)
+  readRest(ctx, stream, part, from, list, rest, made)
 }
 
 function responseHeaders(
@@ -257,8 +258,7 @@ function responseHeaders(
   }
   if (head.status === 200 && isEventStream(head.type))
     part.events = new EventStream(stream.path === '' ? null : stream.path, head.codings, limitOf(ctx))
-  if (rest !== null && readAtOnce(ctx, stream, part, from, rest, made)) return
-  keepHead(ctx, part, from)
+  readRest(ctx, stream, part, from, list, rest, made)
   if (block.endStream) endResponse(ctx, stream, part, made)
 }
 
@@ -284,11 +284,14 @@ function takeTrailers(ctx: Context<State>, part: Part, list: FieldList, size: nu
 }
 
 /** The head stands in the writer from `from` on and is wanted later. */
-function keepHead(ctx: Context<State>, part: Part, from: number): void {
+function keepHead(ctx: Context<State>, part: Part, from: number, list: FieldList): void {
   const { out } = ctx
-  const text = Buffer.allocUnsafe(out.length - from)
-  out.bytes.copy(text, 0, from, out.length)
-  part.text = text
+  part.known = list.head as KnownHead | null
+  if (part.known === null) {
+    const text = Buffer.allocUnsafe(out.length - from)
+    out.bytes.copy(text, 0, from, out.length)
+    part.text = text
+  }
   out.length = from
   account(ctx.state, part)
 }
@@ -390,27 +393,64 @@ export function dataAtOnce(
 ): boolean {
   if (!isAtOnce(ctx, stream, part, b, start, end)) return false
   const from = ctx.out.length
-  writeKeptHead(ctx, part)
+  writeKeptHead(ctx, part, stream.id)
   tellAtOnce(ctx, stream, part, from, b, start, end, made)
   return true
 }
 
-/** As `dataAtOnce`, and the head need not be kept either: it stands in the writer from `from` on. */
-function readAtOnce(
+/**
+ * What came together with the headers, which stand in the writer from `from` on: a message that is whole need not be kept
+ * to be written. What is left over is read as any frame.
+ */
+function readRest(
   ctx: Context<State>,
   stream: Stream,
   part: Part,
   from: number,
-  rest: Rest,
+  list: FieldList,
+  rest: Rest | null,
   made: Message[],
-): boolean {
-  const { bytes, start, end, size, trailers, trailersSize } = rest
-  if (!isAtOnce(ctx, stream, part, bytes, start, end)) return false
-  part.size += size
-  if (trailers !== null) takeTrailers(ctx, part, trailers, trailersSize)
-  tellAtOnce(ctx, stream, part, from, bytes, start, end, made)
+): void {
+  if (rest === null) {
+    keepHead(ctx, part, from, list)
+    return
+  }
+  const { bytes, start, dataEnd, trailersStart, end, isLast } = rest
+  if (!isLast || !isAtOnce(ctx, stream, part, bytes, start, dataEnd)) {
+    keepHead(ctx, part, from, list)
+    // When a message of gRPC began, and an event, its own frame tells.
+    if (isLast || stream.grpc !== false || part.events !== null) return
+    part.size += HEADER + dataEnd - start
+    part.append(bytes, start, dataEnd, limitOf(ctx), ctx)
+    account(ctx.state, part)
+  } else {
+    const trailers = trailersStart < 0 ? null : trailersAt(ctx, stream, part, from, list, rest, made)
+    part.size += HEADER + dataEnd - start
+    if (trailers !== null) takeTrailers(ctx, part, trailers, HEADER + end - trailersStart)
+    tellAtOnce(ctx, stream, part, from, bytes, start, dataEnd, made)
+  }
   rest.taken = true
-  return true
+}
+
+/** Where they cannot be read, what came before them is kept, as if it had come alone. */
+function trailersAt(
+  ctx: Context<State>,
+  stream: Stream,
+  part: Part,
+  from: number,
+  list: FieldList,
+  { bytes, start, dataEnd, trailersStart, end }: Rest,
+  made: Message[],
+): FieldList {
+  try {
+    return ctx.state[ctx.from].table.read(bytes, trailersStart, end)
+  } catch (thrown) {
+    keepHead(ctx, part, from, list)
+    part.flow = null
+    part.size += HEADER + dataEnd - start
+    data(ctx, stream, part, bytes, start, dataEnd, true, made)
+    throw thrown
+  }
 }
 
 function isAtOnce(ctx: Context<State>, stream: Stream, part: Part, b: Uint8Array, start: number, end: number): boolean {
@@ -474,7 +514,7 @@ function tellRequest(ctx: Context<State>, stream: Stream, part: Part, error: Ite
   // What was sent before anybody listened is no message without its head.
   if (part.head !== null) {
     const from = ctx.out.length
-    writeKeptHead(ctx, part)
+    writeKeptHead(ctx, part, stream.id)
     const { content } = part
     made.push(requestMessage(ctx, stream, part, from, content, 0, content.length, error))
   }
@@ -493,7 +533,7 @@ function tellResponse(ctx: Context<State>, stream: Stream, part: Part, error: It
     made.push({ kind: 'response', body: null, key: stream.id, error: HEAD_MISSING })
   else {
     const from = ctx.out.length
-    writeKeptHead(ctx, part)
+    writeKeptHead(ctx, part, stream.id)
     const { content } = part
     made.push(responseMessage(ctx, stream, part, from, content, 0, content.length, error))
   }

@@ -49,7 +49,7 @@ export interface Begun {
 }
 
 /** Text of a head that came before, around the number of its stream. */
-interface KnownHead {
+export interface KnownHead {
   head: Head
   before: Uint8Array
   behind: Uint8Array
@@ -138,7 +138,7 @@ export function writeResponseHead(out: JsonWriter, list: FieldList, stream: numb
   return head
 }
 
-function writeKnown(out: JsonWriter, known: KnownHead, stream: number, begun: Begun): Head {
+export function writeKnown(out: JsonWriter, known: KnownHead, stream: number, begun: Begun): Head {
   const { head, before, behind, typeStart, typeEnd } = known
   const from = out.length
   out.raw(before)

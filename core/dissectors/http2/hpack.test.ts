@@ -111,6 +111,33 @@ describe('hpack', () => {
     assert.deepEqual(decode(table, indexed(5000)), [UNKNOWN])
   })
 
+  it('says of bytes that come again what they mean by then', () => {
+    const table = new HeaderTable()
+    const said = (bytes: Uint8Array) => table.read(bytes, 0, bytes.length).fields.map(line)
+    for (const value of ['1', '2', '3']) {
+      said(remembered('a', value))
+      for (let i = 0; i < 4; i++) assert.deepEqual(said(indexed(62)), [`a: ${value}`])
+    }
+    for (let i = 0; i < 4; i++) assert.deepEqual(said(indexed(64)), ['a: 1'])
+    said(tableSize(0))
+    assert.throws(() => said(indexed(62)), Malformed)
+    table.forget()
+    for (let i = 0; i < 4; i++) assert.deepEqual(table.read(indexed(62), 0, 1).fields, [UNKNOWN])
+  })
+
+  it('keeps the values of different names apart, and those of the same length', () => {
+    for (let round = 0; round < 4; round++)
+      for (const name of ['a', 'b', 'content-length'])
+        for (const value of ['1', '2', '', 'x'.repeat(98), 'x'.repeat(99), 'x'.repeat(200)])
+          assert.deepEqual(decode(new HeaderTable(), block({ [name]: value })).map(line), [`${name}: ${value}`])
+  })
+
+  it('remembers little of a connection whose blocks are ever new', () => {
+    const table = new HeaderTable()
+    for (let i = 0; i < 10_000; i++) table.read(block({ a: String(i >> 1) }), 0, 4 + String(i >> 1).length)
+    assert.ok(table.weight <= 8192)
+  })
+
   it('counts octets, not characters', () => {
     const table = new HeaderTable()
     decode(table, remembered('n', 'üü'))

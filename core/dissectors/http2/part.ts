@@ -8,7 +8,7 @@ import { constant } from '../../json-writer.ts'
 import type { MessageFlow } from '../grpc/messages.ts'
 import { type Described, writeEnd } from '../http/message-end.ts'
 import type { EventStream } from '../sse.ts'
-import { type Begun, type GrpcFields, type Head, NOTHING_SAID } from './head.ts'
+import { type Begun, type GrpcFields, type Head, type KnownHead, NOTHING_SAID, writeKnown } from './head.ts'
 
 export type Direction = 'request' | 'response'
 
@@ -33,6 +33,8 @@ export class Part implements Begun, Described {
   typeEnd = -1
   /** JSON of the head, as far as it is written. */
   text: Uint8Array = NOTHING
+  /** What it can be written from again instead. */
+  known: KnownHead | null = null
   /** Bytes of its frames, and of those with headers. */
   size = 0
   headSize = 0
@@ -147,8 +149,10 @@ export function finish(
 }
 
 /** Writes the head as far as it is known and leaves the object open. */
-export function writeKeptHead({ out }: Context, { head, direction, text, interim }: Part): void {
-  if (head === null) {
+export function writeKeptHead({ out }: Context, part: Part, stream: number): void {
+  const { head, direction, text, known, interim } = part
+  if (known !== null) writeKnown(out, known, stream, part)
+  else if (head === null) {
     out.raw(HEADLESS[direction])
     out.raw(INCOMPLETE)
   } else out.raw(text)
