@@ -75,6 +75,7 @@ describe('bad input on the command line', function () {
       ['run', vendor(), '--pcap', SHOP_PCAP, '--spool', join(text, 'x')],
       /the spool needs a directory.*notes\.txt/,
     ],
+    ['a spool where nothing can be', ['run', vendor(), '--pcap', SHOP_PCAP, '--spool', '/proc/x'], /\/proc\/x/],
     ['a replay without target', ['replay', SHOP_PCAP], /required option '--to <host:port>' not specified/],
     ['a target without port', replay('--to', 'staging'), /'staging' is invalid.*HOST:PORT/],
     ['a target with port 0', replay('--to', '127.0.0.1:0'), /'127\.0\.0\.1:0' is invalid.*HOST:PORT/],

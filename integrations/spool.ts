@@ -2,10 +2,11 @@
  * Spool: orders on disk until the other side has them, dead letters, and the counts that prove nothing vanished. One
  * SQLite file (WAL) in a directory that one process holds. What add() has resolved survives SIGKILL and loss of power.
  */
-import { chmodSync, closeSync, fdatasync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, fdatasync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { Fault } from '../core/fault.ts'
+import { makeFolder } from './make-folder.ts'
 import { Reserve } from './reserve.ts'
 
 export interface SpoolLimits {
@@ -153,7 +154,7 @@ export class Spool {
 
   static open(directory: string, limits: SpoolLimits = SPOOL_LIMITS): Spool {
     try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      makeFolder(directory)
       return new Spool(directory, claim(directory, limits), limits)
     } catch (error) {
       if (error instanceof Fault) throw error

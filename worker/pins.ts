@@ -3,8 +3,9 @@
  * a file in the ring's folder, so that any process may set one; it ends with its expiry, however its holder ended.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeFolder } from '../integrations/make-folder.ts'
 
 const FOLDER = 'pins'
 
@@ -62,7 +63,7 @@ export function setPin(
   pin: { holder: string; from: bigint | null; to: bigint | null; created: number; expires: number },
 ): HeldPin {
   const folder = join(directory, FOLDER)
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  makeFolder(folder)
   const { from, to } = pin
   return new HeldPin(join(folder, `${randomUUID()}.json`), {
     ...pin,

@@ -5,7 +5,6 @@
 import {
   closeSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readSync,
@@ -20,6 +19,7 @@ import {
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Fault } from '../core/fault.ts'
+import { makeFolder } from '../integrations/make-folder.ts'
 import type { CaptureCounters, CapturedInterface } from './capture.ts'
 import { mendSegment } from './mend.ts'
 import { type Pinned, pinnedOf, readPins } from './pins.ts'
@@ -135,7 +135,7 @@ export class Ring {
       throw new Fault('RING_TOO_SMALL', `a ring needs at least ${LEAST_RING} bytes, found ${limits.bytes}`)
     if (!(limits.age > 0)) throw new Fault('RING_AGE', `a ring keeps packets for more than 0 s, found ${limits.age}`)
     try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      makeFolder(directory)
       return new Ring(directory, limits, now, remark)
     } catch (error) {
       if (error instanceof Fault || (error as NodeJS.ErrnoException).code === undefined) throw error
@@ -339,7 +339,7 @@ export class Ring {
     let file: number
     try {
       // Somebody may have removed it.
-      mkdirSync(this.directory, { recursive: true, mode: 0o700 })
+      makeFolder(this.directory)
       file = openSync(path, 'wx', 0o600)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException

@@ -2,23 +2,14 @@
  * Streams as files: for each stream that somebody asks for, a pcap with exactly its packets, in a folder that never holds
  * more than its limit. The oldest files go first.
  */
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, openSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { Fault } from '../core/fault.ts'
 import type { Packet } from '../core/packet.ts'
 import { PcapWriter } from '../core/pcap.ts'
 import { PcapngWriter } from '../core/pcapng-writer.ts'
 import { parseStreamName } from '../core/stream-name.ts'
+import { makeFolder } from '../integrations/make-folder.ts'
 import { type Recording, readStream } from './recording.ts'
 
 /** A script may ask for every stream there is. Bytes, and files. */
@@ -61,7 +52,7 @@ export class StreamFiles {
     const last = this.made.get(stream)
     if (last !== undefined && (this.kind === 'whole' || performance.now() - last < FRESH_MS) && exists(path))
       return path
-    mkdirSync(this.directory, { recursive: true, mode: 0o700 })
+    makeFolder(this.directory)
     // Whoever has the path never sees half a file.
     const draft = `${path}.draft`
     try {
