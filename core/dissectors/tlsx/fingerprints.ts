@@ -9,19 +9,29 @@ import { Memo } from './memo.ts'
 /** A list of numbers as fingerprints write it, without GREASE. */
 export class Listing {
   readonly codes: readonly number[]
-  /** `4865-4866` */
-  readonly dashed: string
-  /** `1301`, `1302` */
-  readonly hexes: readonly string[]
+  /** Without GREASE. */
+  readonly plain: readonly number[]
   /** No other list of its kind has it. */
   readonly number: number
+  private inOrder: string | null = null
+  private sorted: string | null = null
 
   constructor(codes: readonly number[], number: number) {
     this.codes = codes
     this.number = number
-    const plain = codes.filter(code => !isGrease(code))
-    this.dashed = plain.join('-')
-    this.hexes = plain.map(code => code.toString(16).padStart(4, '0'))
+    this.plain = codes.filter(code => !isGrease(code))
+  }
+
+  /** `4865-4866` */
+  get dashed(): string {
+    this.inOrder ??= this.plain.join('-')
+    return this.inOrder
+  }
+
+  /** JA4's digest of the list, sorted. */
+  get digest(): string {
+    this.sorted ??= digest(hexes(this.plain).sort().join(','))
+    return this.sorted
   }
 }
 
@@ -73,14 +83,13 @@ export function fingerprintsOf(offer: Offer, carrier: Carrier): { ja3: string; j
   const { ja3, ja3Text, digests } = remembered.get(`${legacyVersion}_${lists}_${points}`, () => printsOf(offer))
   const version = JA4_VERSIONS.get(highest(supportedVersions) ?? legacyVersion) ?? '00'
   const destination = extensions.codes.includes(SERVER_NAME) ? 'd' : 'i'
-  const counts = twoDigits(suites.hexes.length) + twoDigits(extensions.hexes.length)
+  const counts = twoDigits(suites.plain.length) + twoDigits(extensions.plain.length)
   return { ja3, ja3Text, ja4: `${carrier}${version}${destination}${counts}${ends(protocol)}_${digests}` }
 }
 
 function printsOf(offer: Offer): Prints {
   const ja3Text = ja3TextOf(offer)
-  const offered = digest([...offer.suites.hexes].sort().join(','))
-  return { ja3: hash('md5', ja3Text), ja3Text, digests: `${offered}_${extensionDigest(offer)}` }
+  return { ja3: hash('md5', ja3Text), ja3Text, digests: `${offer.suites.digest}_${extensionDigest(offer)}` }
 }
 
 /** version,suites,extensions,groups,point formats: decimal, with dashes, without GREASE. */
@@ -89,9 +98,9 @@ function ja3TextOf({ legacyVersion, suites, extensions, groups, pointFormats }: 
 }
 
 function extensionDigest({ extensions, signatures }: Offer): string {
-  const names = extensions.hexes.filter(name => name !== '0000' && name !== '0010').sort()
+  const names = hexes(extensions.plain.filter(code => code !== SERVER_NAME && code !== PROTOCOLS)).sort()
   if (names.length === 0) return NOTHING
-  return digest(names.join(',') + (signatures.hexes.length > 0 ? `_${signatures.hexes.join(',')}` : ''))
+  return digest(names.join(',') + (signatures.plain.length > 0 ? `_${hexes(signatures.plain).join(',')}` : ''))
 }
 
 /** The highest version that is not GREASE; undefined for none. DTLS counts downwards. */
@@ -105,6 +114,7 @@ export function highest(versions: readonly number[]): number | undefined {
 }
 
 const SERVER_NAME = 0
+const PROTOCOLS = 16
 const NOTHING = '000000000000'
 const JA4_VERSIONS = new Map([
   [0x0304, '13'],
@@ -137,3 +147,10 @@ function isAlphanumeric(byte: number): boolean {
 function digest(text: string): string {
   return text === '' ? NOTHING : hash('sha256', text).slice(0, 12)
 }
+
+/** `1301`, `1302` */
+function hexes(codes: readonly number[]): string[] {
+  return codes.map(code => HEXES[code >> 8]! + HEXES[code & 0xff]!)
+}
+
+const HEXES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))

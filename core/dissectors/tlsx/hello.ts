@@ -209,7 +209,10 @@ export function readClientHello(at: Cursor, carrier: Carrier): Hello {
 /** What no two hellos need have in common. */
 type Own = Pick<Hello, 'sni' | 'transportParameters'>
 
-/** All that `readOffer` goes by, so written that no two offers are written the same; null where it is too much, or cannot be read. */
+/**
+ * All that `readOffer` goes by, so written that no two offers are written the same; null where it is too much, or cannot
+ * be read.
+ */
 function essenceOf(at: Cursor, legacyVersion: number, carrier: Carrier, own: Own): string | null {
   ESSENCE.begin()
   ESSENCE.u8(carrier.charCodeAt(0))
