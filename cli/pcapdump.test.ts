@@ -128,7 +128,7 @@ describe('pcapdump', function () {
     assert.equal(without.code, 2)
     assert.match(without.stderr, /has packets of \S+_udp\.pcap, and finds no item .*: give what it was shown with/)
     const windowed = await dump(script, '--ring', ring, '--dest', path)
-    assert.match(windowed.stderr, /dissect-statsd\.js would help to find an item, and none is asked for: give --item/)
+    assert.match(windowed.stderr, /dissect-statsd\.js was given without --item/)
   })
 
   it('writes beside each packet in which an item begins the id of the item', async () => {

@@ -88,7 +88,10 @@ async function dump(scripts: readonly string[], options: Options): Promise<numbe
 async function evidenceOf(scripts: readonly string[], options: Options): Promise<Evidence | null> {
   const { item, stream } = options
   if (scripts.length > 0 && item === undefined)
-    throw new Fault('OPTIONS_CONFLICT', `${scripts[0]} would help to find an item, and none is asked for: give --item`)
+    throw new Fault(
+      'OPTIONS_CONFLICT',
+      `scripts help to find an item that one of them has made, and ${scripts[0]} was given without --item`,
+    )
   if (item !== undefined && stream !== undefined)
     throw new Fault('OPTIONS_CONFLICT', '--item names its stream itself: give --item or --stream')
   if (item === undefined && stream === undefined) return null

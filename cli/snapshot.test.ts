@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -49,6 +49,12 @@ describe('snapshot', function () {
         assert.equal(files.get(path)!.length, bytes)
         assert.equal(createHash('sha256').update(files.get(path)!).digest('hex'), sha256)
       }
+  })
+
+  it('is named by its time in a folder', async () => {
+    const into = mkdtempSync(join(folder, 'into-'))
+    assert.equal((await snapshot('--dest', into)).code, 0)
+    assert.match(readdirSync(into).join(), /^hookline-\d{8}T\d{6}Z\.tar\.gz$/)
   })
 
   it('is opened again, and says what the rings said', async () => {

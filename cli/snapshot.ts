@@ -1,5 +1,6 @@
 /** `hookline snapshot`: a window of time of one or several rings as one tar.gz that never changes. */
-import { chmodSync, existsSync } from 'node:fs'
+import { chmodSync, existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { Fault } from '../core/fault.ts'
 import { RingWindow } from '../worker/ring-window.ts'
@@ -48,7 +49,7 @@ export function addSnapshot(program: Command): void {
     .option('--from <time>', 'RFC 3339, seconds since 1970, or "5m ago" (default: the oldest packet)', atTime)
     .option('--to <time>', 'up to before this (default: the newest packet)', atTime)
     .option('--filter <expression>', 'only these packets, as pcap-filter(7) says')
-    .option('--dest <file>', 'a file that is not there yet (default: one here, named by its time)')
+    .option('--dest <file>', 'a file that is not there yet, or a folder for one named by its time (default: here)')
     .option('--with <list>', 'as it was given when the items were shown: it decides their numbers', namesOf)
     .option('--no-bodies', 'as it was given when the items were shown')
     .option('--keylog <file>', 'with the keys of TLS (SSLKEYLOGFILE) that belong to the packets')
@@ -70,7 +71,7 @@ Examples:
 async function snapshot(options: Options): Promise<number> {
   const { filter = null } = options
   const span = spanOf(options)
-  const path = options.dest ?? `hookline-${stampOf(options.to)}.tar.gz`
+  const path = pathOf(options)
   if (existsSync(path))
     throw new Fault(
       'SNAPSHOT_EXISTS',
@@ -119,6 +120,13 @@ async function snapshot(options: Options): Promise<number> {
   } finally {
     interruption.release()
   }
+}
+
+function pathOf({ dest = '.', to }: Options): string {
+  if (dest === '-')
+    throw new Fault('SNAPSHOT_TO_NOBODY', 'a snapshot is a file that never changes: give --dest FILE or a folder')
+  const isFolder = dest.endsWith('/') || (existsSync(dest) && statSync(dest).isDirectory())
+  return isFolder ? join(dest, `hookline-${stampOf(to)}.tar.gz`) : dest
 }
 
 function textOf(time: bigint | null): string | null {

@@ -1,4 +1,5 @@
 /** `hookline tap`: records what passes into a ring, and shows it, and runs scripts on it, as far as somebody asks. */
+import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseAddress } from '../core/address.ts'
 import { Fault } from '../core/fault.ts'
@@ -41,7 +42,7 @@ export function addTap(program: Command): void {
     .option('--capture <name>', `${CAPTURES.join('|')} (default: best)`, capture)
     .option('--filter <expression>', 'record only these packets, as pcap-filter(7) says: "tcp port 80"')
     .option('--address <list>', 'record only packets from or to these IP addresses; may be given again', addresses)
-    .option('--namespace <path>', 'of another network: /run/netns/blue, or the id of a process in it')
+    .option('--namespace <path>', 'of another network: blue, /run/netns/blue, or the id of a process in it', namespace)
     .option('--ring <dir>', `where packets are kept (default: ${stateFolder('ring')})`)
     .option('--ring-size <size>', 'as 500M or 10G; the oldest packets go first (default: 1G)', size)
     .option('--ring-age <age>', 'as 30m, 24h or 7d (default: 24h)', age)
@@ -82,7 +83,7 @@ function source(options: Options): () => Promise<Source> {
   if (recording.length > 0)
     throw new Fault(
       'OPTIONS_CONFLICT',
-      `--pcap opens what is recorded already, and ${recording.join(', ')} tell how to record: give one or the other`,
+      `--pcap opens what is recorded already, and how to record is told by ${recording.join(', ')}: give one or the other`,
     )
   return () => openFile(pcap)
 }
@@ -107,7 +108,7 @@ function optionOf(name: string): string {
 }
 
 function recorderOf(options: Options) {
-  const { ringSize: bytes = RING_BYTES, ringAge = RING_SECONDS, namespace } = options
+  const { ringSize: bytes = RING_BYTES, ringAge = RING_SECONDS } = options
   return {
     wanted: options.capture ?? 'best',
     directory: options.ring ?? stateFolder('ring'),
@@ -115,7 +116,7 @@ function recorderOf(options: Options) {
     capture: {
       ...wireOptions('any', options.filter ?? ''),
       interfaces: options.interface ?? 'any',
-      namespace: namespace === undefined ? null : /^\d+$/.test(namespace) ? `/proc/${namespace}/ns/net` : namespace,
+      namespace: options.namespace ?? null,
       addresses: options.address ?? null,
       own: options.own === true,
       hardwareTimes: options.hardwareTimes === true,
@@ -127,6 +128,14 @@ function recorderOf(options: Options) {
 
 function interfaces(text: string): 'any' | string[] {
   return text === 'any' ? 'any' : listed(text, 'names of interfaces between commas: eth0,eth1')
+}
+
+/** Its path. */
+function namespace(text: string): string {
+  const isProcess = /^\d+$/.test(text)
+  const path = isProcess ? `/proc/${text}/ns/net` : text.includes('/') ? text : `/run/netns/${text}`
+  if (existsSync(path)) return path
+  throw new InvalidArgumentError(isProcess ? 'No such process is here.' : `There is no network namespace at ${path}.`)
 }
 
 function capture(text: string): 'best' | CaptureName {
