@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { hookline, SHOP_PCAP, start } from './testing/hookline.ts'
+import { HOME, hookline, SHOP_PCAP, start } from './testing/hookline.ts'
 
 describe('bad input on the command line', function () {
   this.timeout(60_000)
@@ -158,6 +159,20 @@ describe('bad input on the command line', function () {
       assert.equal(code, 2)
     })
   }
+
+  it('says that standard output takes nothing', function () {
+    if (!existsSync('/dev/full')) this.skip()
+    for (const words of [
+      ['run', '--pcap', SHOP_PCAP, '--json'],
+      ['run', '--pcap', SHOP_PCAP],
+    ]) {
+      const full = openSync('/dev/full', 'w')
+      const child = spawnSync(`${HOME}hookline`, words, { stdio: ['ignore', full, 'pipe'], encoding: 'utf8' })
+      closeSync(full)
+      assert.equal(child.stderr, 'hookline: expected to write to standard output, found a full disk\n')
+      assert.equal(child.status, 2)
+    }
+  })
 
   it('says the same of standard input', async () => {
     const { code, stderr } = await hookline(folder, ['run', '--pcap', '-'], Buffer.from('no capture at all'))

@@ -338,11 +338,14 @@ function summary(ended: Ended, depth: number): string {
   const { equal, different, missing, notCompared, notSent } = counts
   const first = plan.streams[0]?.began ?? 0
   const last = plan.streams.reduce((latest, { ended }) => Math.max(latest, ended), first)
+  const planned = plan.streams.length * options.count
+  const some = counts.streams < planned ? `${grouped(counts.streams)} of ` : ''
+  const streams = `${some}${counted(planned, 'stream')}`
   const rounds = options.count > 1 ? `, ${counted(counts.rounds, 'time')} over` : ''
   const all = equal + different + sum(missing) + sum(notCompared) + sum(notSent)
   const lines = [
     '',
-    `${counted(counts.streams, 'stream')} to ${nameOf(options.to)}${rounds}, ${sized(counts.bytesSent)} sent in ${seconds.toFixed(1)} s (recorded: ${((last - first) / 1000).toFixed(1)} s)${interrupted ? ', interrupted' : ''}`,
+    `${streams} to ${nameOf(options.to)}${rounds}, ${sized(counts.bytesSent)} sent in ${seconds.toFixed(1)} s (recorded: ${((last - first) / 1000).toFixed(1)} s)${interrupted ? ', interrupted' : ''}`,
     `${counted(all, 'answer')} = ${grouped(equal)} equal + ${grouped(different)} different + ${grouped(sum(missing))} missing + ${grouped(sum(notCompared))} not compared + ${grouped(sum(notSent))} not asked for`,
     ...causes('different in', mostOf(counts.differing)),
     ...causes('missing', missing),

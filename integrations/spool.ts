@@ -158,7 +158,8 @@ export class Spool {
       return new Spool(directory, claim(directory, limits), limits)
     } catch (error) {
       if (error instanceof Fault) throw error
-      throw new Fault('SPOOL_UNUSABLE', `the spool needs a directory of its own to write to, ${directory}: ${error}`)
+      const { message } = error as Error
+      throw new Fault('SPOOL_UNUSABLE', `the spool needs a directory of its own to write to, ${directory}: ${message}`)
     }
   }
 
