@@ -92,11 +92,11 @@ interface Attempt {
   close: QuicResponse['connectionClose']
 }
 
-interface Flow {
-  stream: Pieces
-  messages: Messages
+class Flow {
+  stream = new Pieces()
+  messages = new Messages()
   /** Bytes of Initial packets. */
-  size: number
+  size = 0
 }
 
 type PacketType = 'initial' | '0-rtt' | 'handshake' | 'retry' | 'negotiation' | 'short' | 'unknown'
@@ -119,7 +119,7 @@ const NO_ID = new Uint8Array(0)
 
 /** The packet by which a connection is recognised, and which is the first that is read of it. */
 interface Opened {
-  start: number
+  packet: Packet
   seals: Seals
   frames: Cursor
 }
@@ -137,13 +137,19 @@ function probe(at: Cursor, from: Side, ctx: Context<Session>): boolean {
 function begin(packet: Packet, bytes: Uint8Array): Opened | null {
   const seals = new Seals(packet.version!, packet.destination)
   const frames = open(packet, seals, 'client', bytes)
-  return frames === null ? null : { start: packet.start, seals, frames }
+  return frames === null ? null : { packet, seals, frames }
+}
+
+/** What `probe` left of the packet that begins there. */
+function learntAt(start: number, { learnt }: Context<Session>): Opened | null {
+  const opened = learnt as Opened | null
+  return opened !== null && opened.packet.start === start ? opened : null
 }
 
 function read(at: Cursor, ctx: Context<Session>): Message[] | null {
   const messages: Message[] = []
   while (at.remaining > 0) {
-    const packet = readPacket(at)
+    const packet = learntAt(at.position, ctx)?.packet ?? readPacket(at)
     at.position = packet.end
     const message = ctx.from === 'client' ? takeFromClient(packet, at, ctx) : takeFromServer(packet, at, ctx)
     if (message !== null) messages.push(message)
@@ -214,8 +220,7 @@ function takeFromClient(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
       const known = attempt !== null && attempt.version === packet.version
       let frames = known ? open(packet, sealsOf(attempt, packet), 'client', at.bytes) : null
       if (frames === null) {
-        const learnt = ctx.learnt as Opened | null
-        const opened = learnt?.start === packet.start ? learnt : begin(packet, at.bytes)
+        const opened = learntAt(packet.start, ctx) ?? begin(packet, at.bytes)
         if (opened === null) return null
         frames = opened.frames
         state.attempt = attemptOf(packet, opened.seals, ctx.moment)
@@ -240,8 +245,8 @@ function attemptOf({ destination, version }: Packet, seals: Seals, since: Moment
     version: version!,
     connectionId: new Uint8Array(destination),
     seals,
-    client: beginFlow(),
-    server: beginFlow(),
+    client: new Flow(),
+    server: new Flow(),
     handshake: null,
     retry: false,
     zeroRtt: false,
@@ -252,10 +257,6 @@ function attemptOf({ destination, version }: Packet, seals: Seals, since: Moment
 function sealsOf(attempt: Attempt, { version }: Packet): Seals {
   if (attempt.seals.version !== version) attempt.seals = new Seals(version!, attempt.connectionId)
   return attempt.seals
-}
-
-function beginFlow(): Flow {
-  return { stream: new Pieces(), messages: new Messages(), size: 0 }
 }
 
 function missed(attempt: Attempt, ctx: Context<Session>): Message {

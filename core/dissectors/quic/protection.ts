@@ -82,7 +82,8 @@ export interface Seal {
 export class Seals {
   readonly version: Version
   private readonly initial = new Hmac()
-  private readonly made: Record<Side, Seal | null> = { client: null, server: null }
+  private client: Seal | null = null
+  private server: Seal | null = null
 
   constructor(version: Version, connectionId: Uint8Array) {
     this.version = version
@@ -90,9 +91,8 @@ export class Seals {
   }
 
   of(side: Side): Seal {
-    const { made } = this
-    made[side] ??= this.make(side)
-    return made[side]
+    this[side] ??= this.make(side)
+    return this[side]
   }
 
   private make(side: Side): Seal {
@@ -145,8 +145,8 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
   const first = bytes[start]! ^ ((mask >>> 24) & 0x0f)
   const length = (first & 3) + 1
   const size = number + length - start
-  const header = size <= HEADER.length ? HEADER.subarray(0, size) : Buffer.allocUnsafeSlow(size)
-  header.set(bytes.subarray(start, number + length))
+  const header = size <= LONGEST ? HEADERS[size]! : Buffer.allocUnsafeSlow(size)
+  for (let i = 0; i < size; i++) header[i] = bytes[start + i]!
   header[0] = first
   bytesOf(seal.iv, NONCE)
   for (let i = 0; i < length; i++) {
@@ -156,7 +156,8 @@ export function unseal(seal: Seal, bytes: Uint8Array, start: number, number: num
   }
   const opening = createDecipheriv('aes-128-gcm', seal.key, NONCE, KEY_OPTIONS)
   opening.setAAD(header)
-  opening.setAuthTag(bytes.subarray(end - TAG, end))
+  for (let i = 0; i < TAG; i++) SUM_OF_ALL[i] = bytes[end - TAG + i]!
+  opening.setAuthTag(SUM_OF_ALL)
   const frames = opening.update(bytes.subarray(number + length, end - TAG))
   try {
     opening.final()
@@ -172,8 +173,11 @@ const KEY = Buffer.allocUnsafeSlow(16)
 const NONCE = Buffer.allocUnsafeSlow(12)
 const MASK = new Int32Array(4)
 const KEY_OPTIONS = { encoding: 'latin1' } as const
-/** Only a token makes it longer. */
-const HEADER = Buffer.allocUnsafeSlow(256)
+const SUM_OF_ALL = Buffer.allocUnsafeSlow(TAG)
+/** Only a token makes a header longer. */
+const LONGEST = 128
+const HEADER = Buffer.allocUnsafeSlow(LONGEST)
+const HEADERS = Array.from({ length: LONGEST + 1 }, (_, size) => HEADER.subarray(0, size))
 
 /** Whether the Retry packet is the answer to the client's first Initial packet (RFC 9001, 5.8). */
 export function isRetry(version: Version, connectionId: Uint8Array, packet: Uint8Array): boolean {
