@@ -166,6 +166,12 @@ describe('pcapdump', function () {
     assert.match(stderr, /^the ring of all begins at 20\S+Z: there is nothing older$/m)
   })
 
+  it('says that there is nothing to write', async () => {
+    const { code, stderr } = await dump('--ring', all, '--dest', '-', '--filter', 'udp port 1')
+    assert.equal(code, 0)
+    assert.match(stderr, /^nothing that was recorded is of that time, or passes the filter$/m)
+  })
+
   it('leaves no file behind when it fails', async () => {
     const into = mkdtempSync(join(folder, 'into-'))
     const { code } = await dump('--ring', all, '--dest', join(into, 'none', 'out.pcap'))

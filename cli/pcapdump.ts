@@ -205,6 +205,7 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
       process.stderr.write(`${toldOf(done)} -> ${printable(path ?? 'standard output')}\n`)
       const remarks = [
         ...(evidence === null ? await shortRings(window, span.from) : beginningOf(evidence)),
+        ...(done.packets === 0 ? [NONE] : []),
         ...lossesOf(done),
         ...unmarkedOf(marks),
         ...toldOfKeys(keys),
@@ -223,6 +224,8 @@ async function dumpWindow(options: Options, evidence: Evidence | null): Promise<
     interruption.release()
   }
 }
+
+const NONE = 'nothing that was recorded is of that time, or passes the filter'
 
 function beginningOf({ whole, from }: Evidence): string[] {
   return whole ? [] : [`its first packets have left the ring: these are those since ${written(from)}`]

@@ -120,9 +120,11 @@ function checkTransport(stream: string): void {
   if (transport !== 'tcp' && transport !== 'udp')
     throw new Fault(
       'TRANSPORT_NOT_REPLAYED',
-      `what is replayed is what clients said over TCP and UDP, and ${stream} is of ${transport.toUpperCase()}`,
+      `what is replayed is what clients said over TCP and UDP, and ${stream} is of ${TITLES[transport]}`,
     )
 }
+
+const TITLES = { icmp: 'ICMP', icmpv6: 'ICMPv6', sctp: 'SCTP' } as const
 
 function isSelected(c: Connection, { streams, servers }: Selection, stream: string | null): boolean {
   if (c.transport !== 'tcp' && c.transport !== 'udp') return false

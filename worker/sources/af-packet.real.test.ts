@@ -248,6 +248,8 @@ describe('capture by AF_PACKET', function () {
     network.ip('here', 'link', 'delete', 'guest')
     sender.send(datagram({}))
     await settled(() => any.counters('guest').passed === 200 && named.counters('guest').passed === 100)
+    assert.match(named.remarks.join(), /guest has gone: it is captured again when it comes/)
+    assert.deepEqual(any.remarks, [])
     network.pair(['there', 'visit'], ['here', 'guest'])
     await settled(() => named.interfaces.length === 3)
     const again = network.sender('there', 'visit')

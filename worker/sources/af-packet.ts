@@ -333,8 +333,9 @@ class PacketCapture implements Capture {
     else if (everything !== undefined) this.watchClosely(everything, found)
   }
 
-  private async go({ index }: Interface): Promise<void> {
+  private async go({ index, name }: Interface): Promise<void> {
     const own = [...this.sockets.values()].filter(socket => socket.index === index)
+    if (own.length > 0) this.sink.remark(`${name} has gone: it is captured again when it comes`)
     await Promise.all(own.map(socket => this.stopSocket(socket)))
     if (this.ended) return
     this.leaving.push({ index, ticks: 0 })
