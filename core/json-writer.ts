@@ -112,7 +112,8 @@ export class JsonWriter {
   rawRange(from: Uint8Array, start: number, end: number): void {
     const count = end - start
     this.reserve(count)
-    if (count > 80) {
+    // The calls into the engine take as long as a loop over so many bytes.
+    if (count > 48) {
       if (from instanceof Buffer) from.copy(this.bytes, this.length, start, end)
       else this.bytes.set(from.subarray(start, end), this.length)
     } else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = from[start + i]!
@@ -252,7 +253,7 @@ export class JsonWriter {
   repeat(start: number, end: number): void {
     const count = end - start
     this.reserve(count)
-    if (count > 80) this.bytes.copyWithin(this.length, start, end)
+    if (count > 16) this.bytes.copyWithin(this.length, start, end)
     else for (let i = 0, b = this.bytes, p = this.length; i < count; i++) b[p + i] = b[start + i]!
     this.length += count
   }

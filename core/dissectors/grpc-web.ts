@@ -12,7 +12,7 @@ import type { Exchange, Refinement, Refiner } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
 import { Members, stringAt } from '../json-text.ts'
 import { constant, type JsonWriter, Written } from '../json-writer.ts'
-import { callText, writeStatus } from './grpc/call.ts'
+import { callText, writeStatus, writeTimeout } from './grpc/call.ts'
 import { PREFIX, readLength, writeMessage } from './grpc/messages.ts'
 import { milliseconds } from './grpc/status.ts'
 import { decode } from './http/body.ts'
@@ -107,7 +107,6 @@ function startsWith(b: Uint8Array, start: number, text: Uint8Array): boolean {
 
 // ── fields ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const TIMEOUT = constant(',"timeout":')
 const COUNT = constant(',"messageCount":')
 const MESSAGE = constant(',"message":')
 const MESSAGES = constant(',"messages":')
@@ -119,8 +118,7 @@ function readRequest(out: JsonWriter, part: Written): Written | undefined {
   const from = out.length
   const said = headOf(part)
   out.raw(callText(said.path))
-  out.raw(TIMEOUT)
-  out.value(milliseconds(said.timeout))
+  writeTimeout(out, milliseconds(said.timeout))
   writeMessages(out, bodyOf(part, said), said)
   return fieldsSince(out, from)
 }
@@ -193,6 +191,7 @@ const PATH = constant('path')
 const HEADERS = constant('headers')
 const TEXT_FORM = constant('-text')
 const OF_JSON = constant('+json')
+const PLUS = 43
 const LETTER_G = 103
 
 function headOf(part: Written): Said {
@@ -209,7 +208,7 @@ function headOf(part: Written): Said {
     isText: startsWith(bytes, behind, TEXT_FORM),
     isJson: false,
   }
-  for (let p = behind; p < typeEnd && !said.isJson; p++) said.isJson = startsWith(bytes, p, OF_JSON)
+  for (let p = behind; p < typeEnd; p++) if (bytes[p] === PLUS && startsWith(bytes, p, OF_JSON)) said.isJson = true
   const members = new Members()
   for (members.enter(bytes, part.start); members.next(); ) {
     if (members.isNamed(PATH)) said.path = stringAt(bytes, members.valueStart, members.valueEnd)

@@ -169,10 +169,16 @@ export function writeRequestFields(
   const path = part.head?.pathField ?? null
   if (path !== null) out.raw(callText(path.value))
   if (stream.timeout !== null || part.head?.incomplete === false) {
-    out.raw(TIMEOUT)
-    out.value(stream.timeout)
+    writeTimeout(out, stream.timeout)
   }
   writeMessages(ctx, stream, part, b, start, end)
+}
+
+/** ms, with a comma in front; null: for ever. */
+export function writeTimeout(out: JsonWriter, timeout: number | null): void {
+  out.raw(TIMEOUT)
+  if (timeout === null) out.raw(NULL)
+  else out.ascii(String(timeout))
 }
 
 export function writeResponseFields(

@@ -70,6 +70,21 @@ describe('protobuf without a description', () => {
     }
   })
 
+  it('writes every varint as it is, also of more bits than there are', () => {
+    const random = generator(3)
+    for (let round = 0; round < 50_000; round++) {
+      const bytes = Buffer.from([8, ...Array.from({ length: 1 + (round % 12) }, () => random() & 0xff)])
+      const choice = random() % 4
+      // Only the last byte says that it is the last.
+      for (let i = 1; i < bytes.length - 1; i++) bytes[i] = choice === 0 ? 0x80 : choice === 1 ? 0xff : bytes[i]! | 0x80
+      bytes[bytes.length - 1] = choice === 0 ? round & 3 : bytes[bytes.length - 1]! & (choice === 2 ? 1 : 0x7f)
+      const out = new JsonWriter(8)
+      const expected = read(bytes)
+      assert.equal(writeProtobuf(out, bytes, 0, bytes.length), expected !== null)
+      if (expected !== null) assert.equal(out.bytes.toString('utf8', 0, out.length), JSON.stringify(expected))
+    }
+  })
+
   it('ends in messages within messages, however many', () => {
     let nested = Buffer.from([0x0a, 0x00])
     for (let i = 0; i < 3000 && nested.length < 16_000; i++)

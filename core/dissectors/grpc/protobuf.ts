@@ -52,8 +52,6 @@ const CLOSE_BRACKET = 93
 const COMMA = 44
 const COLON = 58
 const QUOTE = 34
-/** Of the fields that most messages have, each with its colon. */
-const NAMES = Array.from({ length: 16 }, (_, field) => constant(`"${field}":`))
 const FIXED32 = constant('{"fixed32":')
 const FLOAT = constant(',"float":')
 const FIXED64 = constant('{"fixed64":')
@@ -83,17 +81,8 @@ function writeFields(out: JsonWriter, reading: Reading, end: number, depth: numb
       out.byte(COMMA)
     } else {
       if (field < last) return ODD
-      if (last !== 0) {
-        if (single < 0) out.byte(CLOSE_BRACKET)
-        out.byte(COMMA)
-      }
-      if (field < NAMES.length) out.raw(NAMES[field]!)
-      else {
-        out.byte(QUOTE)
-        out.integer(field)
-        out.byte(QUOTE)
-        out.byte(COLON)
-      }
+      if (last !== 0 && single < 0) out.byte(CLOSE_BRACKET)
+      writeName(out, field, last !== 0)
       single = out.length
       last = field
     }
@@ -105,20 +94,27 @@ function writeFields(out: JsonWriter, reading: Reading, end: number, depth: numb
   return WRITTEN
 }
 
-function writeValue(out: JsonWriter, reading: Reading, end: number, type: number, depth: number): Outcome {
-  if (type === 0) {
-    const { position } = reading
-    const value = number(reading, end)
-    if (value >= 0) {
-      out.integer(value)
-      return WRITTEN
-    }
-    reading.position = position
-    const large = varint(reading, end)
-    if (large === null) return NONE
-    writeNumber(out, large)
-    return WRITTEN
+/** In one go: there is a name for every few bytes of a message. */
+function writeName(out: JsonWriter, field: number, behindOther: boolean): void {
+  out.reserve(5)
+  const { bytes } = out
+  let p = out.length
+  if (behindOther) bytes[p++] = COMMA
+  bytes[p++] = QUOTE
+  if (field < 10) bytes[p++] = 48 + field
+  else {
+    out.length = p
+    out.integer(field)
+    out.reserve(2)
+    p = out.length
   }
+  out.bytes[p++] = QUOTE
+  out.bytes[p++] = COLON
+  out.length = p
+}
+
+function writeValue(out: JsonWriter, reading: Reading, end: number, type: number, depth: number): Outcome {
+  if (type === 0) return writeVarint(out, reading, end)
   if (type === 2) {
     const length = number(reading, end)
     if (length < 0 || length > end - reading.position) return NONE
@@ -130,6 +126,44 @@ function writeValue(out: JsonWriter, reading: Reading, end: number, type: number
   if (type === 1) return writeFixed(out, reading, end, 8)
   if (type === 5) return writeFixed(out, reading, end, 4)
   return type === 3 ? ODD : NONE
+}
+
+/** In two words: negative numbers have 64 bits, and a bigint would take longer than all the rest of the field. */
+function writeVarint(out: JsonWriter, reading: Reading, end: number): Outcome {
+  const { bytes, position } = reading
+  let lower = 0
+  let upper = 0
+  for (let i = 0, p = position; p < end; i++, p++) {
+    const byte = bytes[p]!
+    const bits = byte & 0x7f
+    if (i < 4) lower |= bits << (7 * i)
+    else if (i > 4) upper |= bits << (7 * i - 32)
+    else {
+      lower |= bits << 28
+      upper = bits >>> 4
+    }
+    if (i === 9 && byte > 1) break
+    if (byte < 0x80) {
+      reading.position = p + 1
+      writeWords(out, upper >>> 0, lower >>> 0)
+      return WRITTEN
+    }
+  }
+  // It does not end, or has more bits than 64.
+  const value = varint(reading, end)
+  if (value === null) return NONE
+  writeNumber(out, value)
+  return WRITTEN
+}
+
+/** A number up to 2^53 - 1, a string beyond. */
+function writeWords(out: JsonWriter, upper: number, lower: number): void {
+  if (upper <= MAX_UPPER) out.integer(upper * 0x1_0000_0000 + lower)
+  else {
+    out.byte(QUOTE)
+    writeLarge(out, upper, lower)
+    out.byte(QUOTE)
+  }
 }
 
 function writeNumber(out: JsonWriter, value: number | string): void {
@@ -186,12 +220,7 @@ function writeFixed(out: JsonWriter, reading: Reading, end: number, size: 4 | 8)
   }
   const begin = out.length
   out.raw(FIXED64)
-  if (upper <= MAX_UPPER) out.integer(upper * 0x1_0000_0000 + lower)
-  else {
-    out.byte(QUOTE)
-    writeLarge(out, upper, lower)
-    out.byte(QUOTE)
-  }
+  writeWords(out, upper, lower)
   out.raw(DOUBLE)
   writePoint(out, DOUBLES[0]!)
   KNOWN_VALUES[place * 2] = lower
@@ -220,7 +249,7 @@ const FLOATS = new Float32Array(DOUBLES.buffer)
 /** The upper word of the largest number that JavaScript counts up to. */
 const MAX_UPPER = 0x1f_ffff
 
-/** 64 bits as decimal digits, four at a time: a bigint would take longer than all the rest of the field. */
+/** 64 bits as decimal digits, four at a time. */
 function writeLarge(out: JsonWriter, upper: number, lower: number): void {
   let a = upper >>> 16
   let b = upper & 0xffff
