@@ -29,7 +29,7 @@ interface Options {
   dest: string
   filter?: string
   format?: Format
-  ring: string[]
+  ring?: string[]
   item?: string
   stream?: string
   with?: string[]
@@ -57,7 +57,7 @@ export function addPcapdump(program: Command): void {
     .option('--keylog <file>', 'write the keys of TLS (SSLKEYLOGFILE) that belong to the packets before them')
     .option('--no-items', 'do not write beside packets which items begin in them: faster')
     .option('--format <format>', 'pcapng or pcap (default: as the file is named, else pcapng)', formatNamed)
-    .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
+    .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect)
     .addHelpText(
       'after',
       `
@@ -249,7 +249,7 @@ export function spanOf(options: { time?: bigint; from?: bigint; to?: bigint }): 
   return { from: (to ?? atTime('now')) - time, to }
 }
 
-export function ringsOf({ ring }: { ring: readonly string[] }): readonly string[] {
+export function ringsOf({ ring = [] }: { ring?: readonly string[] }): readonly string[] {
   return ring.length > 0 ? ring : [stateFolder('ring')]
 }
 
@@ -303,7 +303,7 @@ export function atTime(text: string): bigint {
   return moment(text, Date.now())
 }
 
-export function collect(path: string, all: string[]): string[] {
+export function collect(path: string, all: string[] = []): string[] {
   return [...all, path]
 }
 

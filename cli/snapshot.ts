@@ -34,7 +34,7 @@ interface Options {
   to?: bigint
   dest?: string
   filter?: string
-  ring: string[]
+  ring?: string[]
   with?: string[]
   bodies: boolean
   items: boolean
@@ -54,7 +54,7 @@ export function addSnapshot(program: Command): void {
     .option('--no-bodies', 'as it was given when the items were shown')
     .option('--keylog <file>', 'with the keys of TLS (SSLKEYLOGFILE) that belong to the packets')
     .option('--no-items', 'do not write beside packets which items begin in them: faster')
-    .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect, [])
+    .option('--ring <dir>', `folder of a ring; may be given again (default: ${stateFolder('ring')})`, collect)
     .addHelpText(
       'after',
       `

@@ -25,10 +25,10 @@ export interface WatchOptions {
   json?: true
   quiet?: true
   bodies: boolean
-  proto: string[]
+  proto?: string[]
   protocols?: string[]
   with?: string[]
-  env: Record<string, string>
+  env?: Record<string, string>
   spool: string
 }
 
@@ -42,11 +42,14 @@ export function addWatchOptions(command: Command): Command {
       '--proto <path>',
       'names for messages of gRPC: .proto, descriptor set or directory; may be given again',
       list,
-      [],
     )
     .option('--protocols <list>', 'exactly these, as in `--protocols http,dns`; all are read, these are shown', names)
-    .option('--with <list>', 'these too: tcp, udp (payload that no protocol claims), udp-conn (flows of UDP)', names)
-    .option('--env <name=value>', 'what scripts find in `env`; may be given again', collect, {})
+    .option(
+      '--with <list>',
+      'these too: tcp, udp (payload that no protocol claims), tcp-conn, udp-conn (connections)',
+      names,
+    )
+    .option('--env <name=value>', 'what scripts find in `env`; may be given again', collect)
     .option('--spool <dir>', 'where alerts wait until they are delivered', defaultSpool())
 }
 
@@ -61,14 +64,14 @@ const NEVER = new Promise<void>(() => {})
 export async function watch(paths: string[], options: WatchOptions, open: () => Promise<Source>): Promise<number> {
   if (options.json && options.quiet)
     throw new Fault('OPTIONS_CONFLICT', '--json prints every item and --quiet none: give one of them')
-  const describe = options.proto.length > 0 ? readDescriptions(options.proto) : null
+  const describe = options.proto === undefined ? null : readDescriptions(options.proto)
   const protocols = choose(await loadProtocols(), options)
   const [shown, told] = [lookOf(1), lookOf(2)]
   const feed = options.json || options.quiet ? null : new Feed(protocols.faces, shown)
   if (shown.width !== null) process.stdout.on('resize', () => feed?.resize(process.stdout.columns))
 
   const outbox = new Outbox(options.spool)
-  const scripts = await Scripts.load(paths, options.env, outbox, told)
+  const scripts = await Scripts.load(paths, options.env ?? {}, outbox, told)
   const interruption = new Interruption()
   let packets: Source | null = null
   let lastLine: LastLine | null = null
@@ -160,13 +163,13 @@ export async function watch(paths: string[], options: WatchOptions, open: () => 
   }
 }
 
-function collect(pair: string, all: Record<string, string>): Record<string, string> {
+function collect(pair: string, all: Record<string, string> = {}): Record<string, string> {
   const at = pair.indexOf('=')
   if (at < 1) throw new InvalidArgumentError(`Expected NAME=VALUE.`)
   return { ...all, [pair.slice(0, at)]: pair.slice(at + 1) }
 }
 
-function list(path: string, all: string[]): string[] {
+function list(path: string, all: string[] = []): string[] {
   return [...all, path]
 }
 
