@@ -3,6 +3,7 @@
  * same ones all day and reading one takes longer than the rest of its handshake.
  */
 import { hash, X509Certificate } from 'node:crypto'
+import { latin1 } from '../../cursor.ts'
 import { constant } from '../../json-writer.ts'
 import { Memo } from './memo.ts'
 
@@ -40,7 +41,7 @@ export interface UnreadableCertificate {
 export type Shown = Certificate | UnreadableCertificate
 
 /** A stranger's certificates come by the thousand, one's own are few. */
-const MAX_REMEMBERED = 1000
+const MAX_REMEMBERED = 500
 /** Of names for a whole content network; a larger one is no certificate but an attack on whoever reads it. */
 const MAX_SIZE = 65_536
 const MAX_NAMES = 1000
@@ -56,21 +57,37 @@ export interface Presented {
   flaws: readonly string[]
 }
 
-const remembered = new Memo<Presented>(MAX_REMEMBERED)
+/** With all names of a content network it has some 8000 bytes; a stranger's largest ones would fill the memory. */
+const MAX_REMEMBERED_SIZE = 16_384
+/** The end of its signature. */
+const TAIL = 32
 
+interface Known {
+  bytes: Uint8Array
+  presented: Presented
+}
+
+const remembered = new Memo<Known>(MAX_REMEMBERED)
+
+/** Found by the end of its signature, and compared: a hash of all takes longer than both. */
 export function readCertificate(bytes: Uint8Array): Presented {
-  const fingerprint = hash('sha256', bytes)
-  return remembered.get(fingerprint, () => {
-    const shown = parse(bytes, fingerprint)
-    const { notBefore = null, notAfter = null } = isReadable(shown) ? shown : {}
-    return {
-      shown,
-      text: constant(JSON.stringify(shown)),
-      notBefore: notBefore === null ? Number.NEGATIVE_INFINITY : Date.parse(notBefore),
-      notAfter: notAfter === null ? Number.POSITIVE_INFINITY : Date.parse(notAfter),
-      flaws: isReadable(shown) ? flawsOf(shown) : [],
-    }
-  })
+  const { length } = bytes
+  if (length > MAX_REMEMBERED_SIZE) return present(bytes)
+  const tail = latin1(bytes, Math.max(0, length - TAIL), length)
+  const known = remembered.get(tail, () => ({ bytes: new Uint8Array(bytes), presented: present(bytes) }))
+  return Buffer.compare(known.bytes, bytes) === 0 ? known.presented : present(bytes)
+}
+
+function present(bytes: Uint8Array): Presented {
+  const shown = parse(bytes, hash('sha256', bytes))
+  const { notBefore = null, notAfter = null } = isReadable(shown) ? shown : {}
+  return {
+    shown,
+    text: constant(JSON.stringify(shown)),
+    notBefore: notBefore === null ? Number.NEGATIVE_INFINITY : Date.parse(notBefore),
+    notAfter: notAfter === null ? Number.POSITIVE_INFINITY : Date.parse(notAfter),
+    flaws: isReadable(shown) ? flawsOf(shown) : [],
+  }
 }
 
 export function isReadable(shown: Shown): shown is Certificate {
