@@ -4,6 +4,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import { type CaptureOptions, type CaptureSink, noCounters } from '../capture.ts'
 import { TestCgroup, whyNoCgroups } from '../testing/cgroup.ts'
 import { Watcher } from '../testing/network.ts'
@@ -197,6 +198,9 @@ describe('capture by eBPF at cgroups', function () {
         `const s = require('dgram').createSocket('udp4'); s.send('x', ${port}, '127.0.0.1', () => s.close())`,
       )
       await sender.end
+      // One that has gone before its packet is read has no name.
+      const isNamed = () => port === 9998 || sink.interfaces.some(({ name }) => name === id)
+      for (let waited = 0; !isNamed() && waited < 2000; waited += 20) await pause(20)
       cgroup.remove(path)
     }
     const { capture } = sink as unknown as { capture: { sweep(): void; programs: { counts(): Map<bigint, unknown> } } }

@@ -4,7 +4,14 @@
  */
 import { Fault } from '../../core/fault.ts'
 import { PcapngWriter } from '../../core/pcapng-writer.ts'
-import type { Capture, CaptureCounters, CaptureOptions, CaptureSink, CaptureSource } from '../capture.ts'
+import {
+  type Capture,
+  type CaptureCounters,
+  type CaptureOptions,
+  type CaptureSink,
+  type CaptureSource,
+  noCounters,
+} from '../capture.ts'
 import { type Live, openLive, whyNotLive } from './live.ts'
 
 export const libpcap: CaptureSource = {
@@ -110,16 +117,5 @@ function namesOf({ interfaces }: CaptureOptions): readonly string[] {
 }
 
 function countersOf({ packets, dropped }: Live): CaptureCounters {
-  return {
-    seen: packets + dropped,
-    passed: packets,
-    dropped: 0,
-    overrun: dropped,
-    filtered: 0,
-    untargeted: 0,
-    sampledOut: 0,
-    duplicates: 0,
-    own: 0,
-    freezes: 0,
-  }
+  return { ...noCounters(), seen: packets + dropped, passed: packets, overrun: dropped }
 }
