@@ -2,7 +2,7 @@
 import { type Cursor, Malformed } from '../../cursor.ts'
 import { flag, json, number, plain, type Writes } from '../../json-shape.ts'
 import { constant, type JsonWriter } from '../../json-writer.ts'
-import { hex } from '../tlsx/extensions.ts'
+import { readHex } from '../tlsx/extensions.ts'
 import { versionName } from './protection.ts'
 
 /** By name: numbers, true for those that say all by being there, hex for ids and for what has no name here. */
@@ -74,7 +74,7 @@ const count: Writes<Cursor> = (out, value) => {
   if (typeof read === 'number') number(out, read)
   else plain(out, read.toString())
 }
-const bytes: Writes<Cursor> = (out, value) => plain(out, hex(value.view(value.remaining)))
+const bytes: Writes<Cursor> = (out, value) => plain(out, readHex(value, value.remaining))
 const presence: Writes<Cursor> = out => flag(out, true)
 const versions: Writes<Cursor> = (out, value) => {
   const chosen = versionName(value.u32())

@@ -51,9 +51,12 @@ const MAX_SESSION_ID = 32
 export function readSessionId(at: Cursor): string {
   const length = at.u8()
   if (length > MAX_SESSION_ID) at.fail(`a session id of at most ${MAX_SESSION_ID} bytes, found ${length}`)
-  return hex(at.view(length))
+  return readHex(at, length)
 }
 
-export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')
+/** The next `count` bytes, two digits each. */
+export function readHex(at: Cursor, count: number): string {
+  const { bytes, position } = at
+  at.skip(count)
+  return Buffer.from(bytes.buffer, bytes.byteOffset + position, count).toString('hex')
 }

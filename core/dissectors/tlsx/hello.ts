@@ -20,7 +20,7 @@ import {
   versionName,
 } from './codes.ts'
 import { Essence } from './essence.ts'
-import { hex, readExtensions, readProtocols, readSessionId } from './extensions.ts'
+import { readExtensions, readHex, readProtocols, readSessionId } from './extensions.ts'
 import { type Carrier, fingerprintsOf, highest } from './fingerprints.ts'
 import { EXTENSIONS, GROUPS, Named, named, names, readNumbers, SIGNATURES, SUITES } from './lists.ts'
 import { Memo } from './memo.ts'
@@ -181,7 +181,7 @@ const SCRATCH = new JsonWriter(4096)
 export function randomOf(at: Cursor): string {
   const { position } = at
   at.skip(2)
-  const random = hex(at.view(32))
+  const random = readHex(at, 32)
   at.position = position
   return random
 }
@@ -192,7 +192,7 @@ const remembered = new Memo<Offer>(MAX_REMEMBERED)
 
 export function readClientHello(at: Cursor, carrier: Carrier): Hello {
   const legacyVersion = at.u16()
-  const random = hex(at.view(32))
+  const random = readHex(at, 32)
   const sessionId = readSessionId(at)
   if (carrier === 'd') at.skip(at.u8())
   const { position } = at
@@ -318,7 +318,7 @@ export function readSsl2Hello(at: Cursor): Hello {
   const version = at.u16()
   const [kinds, id, challenge] = [at.u16(), at.u16(), at.u16()]
   const suites = readNumbers(at.within(kinds), 3)
-  const sessionId = hex(at.view(id))
+  const sessionId = readHex(at, id)
   const weak = suites.some(kind => kind >= 0x10000 || isWeakSuite(kind))
   const offered: Offered = {
     version: versionName(version),
@@ -343,7 +343,7 @@ export function readSsl2Hello(at: Cursor): Hello {
     ja4: null,
     warnings: warnings(isDeprecated(version), weak),
   }
-  const random = hex(at.view(challenge))
+  const random = readHex(at, challenge)
   return { random, sessionId, sni: null, offer: new Offer(offered, null), transportParameters: null }
 }
 

@@ -7,7 +7,7 @@ import { type Cursor, Malformed } from '../../cursor.ts'
 import { cipherSuiteName, isWeakSuite } from './cipher-suites.ts'
 import { compressionName, groupName, isDeprecated, isTls13, versionName } from './codes.ts'
 import { Essence } from './essence.ts'
-import { hex, readExtensions, readProtocols, readSessionId } from './extensions.ts'
+import { readExtensions, readHex, readProtocols, readSessionId } from './extensions.ts'
 import { ja3s } from './fingerprints.ts'
 import { EXTENSIONS, type Named } from './lists.ts'
 import { Memo } from './memo.ts'
@@ -57,7 +57,7 @@ const remembered = new Memo<Choice>(MAX_REMEMBERED)
 
 export function readServerHello(at: Cursor): ServerHello {
   const legacyVersion = at.u16()
-  const random = hex(at.view(32))
+  const random = readHex(at, 32)
   const short = legacyVersion >> 8 === 0x7f && legacyVersion <= LAST_SHORT_DRAFT
   const sessionId = short ? '' : readSessionId(at)
   const suite = at.u16()
