@@ -104,10 +104,9 @@ type PacketType = 'initial' | '0-rtt' | 'handshake' | 'retry' | 'negotiation' | 
 interface Packet {
   type: PacketType
   version: Version | undefined
-  destination: Uint8Array
-  source: Uint8Array
-  /** Indices: of the first byte, of the packet number, and behind the last. */
+  /** Indices: of the first byte, of the source id's length, of the packet number, and behind the last. */
   start: number
+  source: number
   number: number
   end: number
 }
@@ -115,7 +114,8 @@ interface Packet {
 const LONG = 0x80
 const FIXED = 0x40
 const MAX_CONNECTION_ID = 20
-const NO_ID = new Uint8Array(0)
+/** Type and version. */
+const BEFORE_IDS = 5
 
 /** The packet by which a connection is recognised, and which is the first that is read of it. */
 interface Opened {
@@ -135,7 +135,7 @@ function probe(at: Cursor, from: Side, ctx: Context<Session>): boolean {
 
 /** The first packet of an attempt: its keys follow from its own bytes. */
 function begin(packet: Packet, bytes: Uint8Array): Opened | null {
-  const seals = new Seals(packet.version!, packet.destination)
+  const seals = new Seals(packet.version!, destinationOf(packet, bytes))
   const frames = open(packet, seals, 'client', bytes)
   return frames === null ? null : { packet, seals, frames }
 }
@@ -168,16 +168,16 @@ function readPacket(at: Cursor): Packet {
   const packet: Packet = {
     type: 'short',
     version: undefined,
-    destination: NO_ID,
-    source: NO_ID,
     start,
+    source: 0,
     number: 0,
     end: at.end,
   }
   if ((first & LONG) === 0) return packet
   const code = at.u32()
-  packet.destination = readConnectionId(at)
-  packet.source = readConnectionId(at)
+  skipConnectionId(at)
+  packet.source = at.position
+  skipConnectionId(at)
   packet.number = at.position
   packet.type = 'unknown'
   if (code === 0) packet.type = 'negotiation'
@@ -198,10 +198,22 @@ function typeOf({ initial, zeroRtt, retry }: Version, bits: number): PacketType 
   return bits === initial ? 'initial' : bits === zeroRtt ? '0-rtt' : bits === retry ? 'retry' : 'handshake'
 }
 
-function readConnectionId(at: Cursor): Uint8Array {
+function skipConnectionId(at: Cursor): void {
   const length = at.u8()
   if (length > MAX_CONNECTION_ID) at.fail(`a connection id of at most ${MAX_CONNECTION_ID} bytes, found ${length}`)
-  return at.view(length)
+  at.skip(length)
+}
+
+function destinationOf({ start }: Packet, bytes: Uint8Array): Uint8Array {
+  return idAt(bytes, start + BEFORE_IDS)
+}
+
+function sourceOf({ source }: Packet, bytes: Uint8Array): Uint8Array {
+  return idAt(bytes, source)
+}
+
+function idAt(bytes: Uint8Array, at: number): Uint8Array {
+  return bytes.subarray(at + 1, at + 1 + bytes[at]!)
 }
 
 function open({ start, number, end }: Packet, seals: Seals, from: Side, bytes: Uint8Array): Cursor | null {
@@ -223,7 +235,7 @@ function takeFromClient(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
         const opened = learntAt(packet.start, ctx) ?? begin(packet, at.bytes)
         if (opened === null) return null
         frames = opened.frames
-        state.attempt = attemptOf(packet, opened.seals, ctx.moment)
+        state.attempt = attemptOf(packet, at.bytes, opened.seals, ctx.moment)
       }
       state.attempt!.client.size += packet.end - packet.start
       return takeFrames(frames, packet, state.attempt!, ctx)
@@ -239,11 +251,11 @@ function takeFromClient(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
   return null
 }
 
-function attemptOf({ destination, version }: Packet, seals: Seals, since: Moment): Attempt {
+function attemptOf(packet: Packet, bytes: Uint8Array, seals: Seals, since: Moment): Attempt {
   return {
     since,
-    version: version!,
-    connectionId: new Uint8Array(destination),
+    version: packet.version!,
+    connectionId: new Uint8Array(destinationOf(packet, bytes)),
     seals,
     client: new Flow(),
     server: new Flow(),
@@ -293,7 +305,7 @@ function takeClientHello(body: Cursor, packet: Packet, attempt: Attempt, ctx: Co
 }
 
 const QUIC_VERSION = constant(',"quicVersion":')
-const NO_PARAMETERS = new Cursor(NO_ID, 0, 0, true)
+const NO_PARAMETERS = new Cursor(new Uint8Array(0), 0, 0, true)
 const TRANSPORT_PARAMETERS = constant(',"transportParameters":')
 /** Of an object. */
 const CLOSE = 0x7d
@@ -313,7 +325,7 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
     }
     case 'retry':
       if (!isRetry(packet.version!, attempt.connectionId, bytes.subarray(packet.start, packet.end))) return null
-      attempt.connectionId = new Uint8Array(packet.source)
+      attempt.connectionId = new Uint8Array(sourceOf(packet, bytes))
       attempt.seals = new Seals(packet.version!, attempt.connectionId)
       attempt.retry = true
       attempt.client.stream = new Pieces()
@@ -321,14 +333,15 @@ function takeFromServer(packet: Packet, at: Cursor, ctx: Context<Session>): Mess
       attempt.server.size += packet.end - packet.start
       return null
     case 'negotiation':
-      return negotiate(packet, new Cursor(bytes, packet.number, packet.end, true), attempt, ctx)
+      return negotiate(packet, at, attempt, ctx)
   }
   return null
 }
 
 /** The server says which versions it speaks: this attempt is over, and the client begins another one. */
-function negotiate(packet: Packet, versions: Cursor, attempt: Attempt, ctx: Context<Session>): Message | null {
-  if (attempt.handshake === null || !Buffer.from(packet.source).equals(attempt.connectionId)) return null
+function negotiate(packet: Packet, { bytes }: Cursor, attempt: Attempt, ctx: Context<Session>): Message | null {
+  if (attempt.handshake === null || Buffer.compare(sourceOf(packet, bytes), attempt.connectionId) !== 0) return null
+  const versions = new Cursor(bytes, packet.number, packet.end, true)
   const offered: string[] = []
   while (versions.remaining >= 4 && offered.length < MAX_VERSIONS) offered.push(versionName(versions.u32()))
   ctx.state.attempt = null
