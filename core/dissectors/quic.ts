@@ -368,7 +368,8 @@ function takeFrames(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Conte
       else if (type === ACK || type === ACK_ECN) skipAck(frames, type)
       else if (type === CRYPTO) {
         const start = Number(readVarint(frames))
-        found = takeCrypto(start, frames.view(Number(readVarint(frames))), packet, attempt, ctx)
+        const length = Number(readVarint(frames))
+        found = takeCrypto(start, frames.within(length), packet, attempt, ctx)
       } else if (type === CONNECTION_CLOSE) found = takeClose(frames, packet, attempt, ctx)
       else if (type !== PING) frames.fail(`a frame of an Initial packet, found type ${type}`)
     }
@@ -395,24 +396,33 @@ function skipPadding(frames: Cursor): void {
 
 function takeCrypto(
   start: number,
-  bytes: Uint8Array,
+  bytes: Cursor,
   packet: Packet,
   attempt: Attempt,
   ctx: Context<Session>,
 ): Message | null {
-  const { stream, messages } = ctx.from === 'client' ? attempt.client : attempt.server
-  for (const fresh of stream.add(start, bytes)) {
-    messages.add(new Cursor(fresh, 0, fresh.length, true))
-    for (let message = messages.next(); message !== null; message = messages.next()) {
-      if (ctx.from === 'client') {
-        const request = message.type === CLIENT_HELLO ? takeClientHello(message.body, packet, attempt, ctx) : null
-        if (request !== null) return request
-        continue
-      }
-      attempt.handshake ??= beginHandshake(null)
-      takeServerMessage(attempt.handshake, message.type, message.body)
-      if (attempt.handshake.hello !== null) return conclude(packet, attempt, ctx)
+  const { stream } = ctx.from === 'client' ? attempt.client : attempt.server
+  // In order, as most are: no copy.
+  if (stream.follow(start, bytes.remaining)) return takeMessages(bytes, packet, attempt, ctx)
+  for (const fresh of stream.add(start, bytes.view(bytes.remaining))) {
+    const found = takeMessages(new Cursor(fresh, 0, fresh.length, true), packet, attempt, ctx)
+    if (found !== null) return found
+  }
+  return null
+}
+
+function takeMessages(bytes: Cursor, packet: Packet, attempt: Attempt, ctx: Context<Session>): Message | null {
+  const { messages } = ctx.from === 'client' ? attempt.client : attempt.server
+  messages.add(bytes)
+  for (let message = messages.next(); message !== null; message = messages.next()) {
+    if (ctx.from === 'client') {
+      const request = message.type === CLIENT_HELLO ? takeClientHello(message.body, packet, attempt, ctx) : null
+      if (request !== null) return request
+      continue
     }
+    attempt.handshake ??= beginHandshake(null)
+    takeServerMessage(attempt.handshake, message.type, message.body)
+    if (attempt.handshake.hello !== null) return conclude(packet, attempt, ctx)
   }
   return null
 }

@@ -14,12 +14,15 @@ export class Pieces {
     this.taken = taken
   }
 
+  /** Whether so many bytes are the next ones, and nothing waits for them: then they are taken, and need not be added. */
+  follow(start: number, length: number): boolean {
+    if (start !== this.taken || this.waiting.length > 0 || start + length > MAX_BYTES) return false
+    this.taken += length
+    return true
+  }
+
   /** Returns the bytes that are in order now and were not before. */
   add(start: number, bytes: Uint8Array): Uint8Array[] {
-    if (start === this.taken && this.waiting.length === 0 && start + bytes.length <= MAX_BYTES) {
-      this.taken += bytes.length
-      return bytes.length === 0 ? [] : [bytes]
-    }
     if (start + bytes.length > this.taken && start + bytes.length <= MAX_BYTES && this.waiting.length < MAX_PIECES)
       this.waiting.push({ start, bytes })
     const inOrder: Uint8Array[] = []
