@@ -74,7 +74,7 @@ interface Voice {
   verifies: boolean
   greeted: boolean
   /** Numbers of its records in clear from the hello on: a gap among them is a record that was lost. */
-  records: Set<number> | null
+  records: number[] | null
   /** It has announced that it encrypts from now on. */
   changes: boolean
 }
@@ -216,8 +216,8 @@ function takeFromServer({ type, epoch, number, body }: DtlsRecord, ctx: Context<
   if (type === CHANGE_CIPHER_SPEC) server.changes = true
   const messages = type === HANDSHAKE ? takeMessages(body, server) : []
   if (server.greeted) {
-    server.records ??= new Set()
-    if (server.records.size < MAX_RECORDS) server.records.add(number)
+    server.records ??= []
+    if (server.records.length < MAX_RECORDS && !server.records.includes(number)) server.records.push(number)
   }
   for (const { type, body: message } of messages) {
     if (type === HELLO_VERIFY_REQUEST) server.verifies = true
@@ -241,24 +241,24 @@ function takeMessages(body: Cursor, voice: Voice): HandshakeMessage[] {
     const length = body.u24()
     const number = body.u16()
     const offset = body.u24()
-    const bytes = body.view(body.u24())
+    const bytes = body.within(body.u24())
     if (length > MAX_MESSAGE) body.fail(`a message of at most ${MAX_MESSAGE} bytes, found ${length}`)
     // A client that begins anew begins with 0; a server may have forgotten that it asked for a cookie.
     if (type === CLIENT_HELLO || (type === SERVER_HELLO && number > voice.next))
       voice.next = Math.min(number, MAX_AHEAD)
     if (number < voice.next || number >= voice.next + MAX_AHEAD) continue
-    if (number === voice.next && offset === 0 && bytes.length === length && voice.parts === null) {
+    if (number === voice.next && offset === 0 && bytes.remaining === length && voice.parts === null) {
       // Whole and in its turn, as most are: no copy.
       take(messages, voice, type, bytes)
       continue
     }
     voice.parts ??= new Map()
     const { parts } = voice
-    addPiece(partAt(parts, number, type, length), offset, bytes)
+    addPiece(partAt(parts, number, type, length), offset, bytes.view(bytes.remaining))
     for (let part = parts.get(voice.next); part?.have === part?.length; part = parts.get(voice.next)) {
       if (part === undefined) break
       parts.delete(voice.next)
-      take(messages, voice, part.type, part.bytes.subarray(0, part.have))
+      take(messages, voice, part.type, new Cursor(part.bytes, 0, part.have, true))
     }
     if (parts.size === 0) voice.parts = null
   }
@@ -266,10 +266,10 @@ function takeMessages(body: Cursor, voice: Voice): HandshakeMessage[] {
 }
 
 /** The message whose turn it is. */
-function take(messages: HandshakeMessage[], voice: Voice, type: number, bytes: Uint8Array): void {
+function take(messages: HandshakeMessage[], voice: Voice, type: number, body: Cursor): void {
   voice.next++
   if (type === SERVER_HELLO) voice.greeted = true
-  messages.push({ type, body: new Cursor(bytes, 0, bytes.length, true) })
+  messages.push({ type, body })
 }
 
 function partAt(parts: Map<number, Part>, number: number, type: number, length: number): Part {
@@ -330,14 +330,14 @@ function isIncomplete({ hello, exchanged, done }: Handshake, { parts, records, c
   return parts !== null || (records !== null && isLossy(records)) || !changes || (exchanged && !done)
 }
 
-function isLossy(records: ReadonlySet<number>): boolean {
+function isLossy(records: readonly number[]): boolean {
   let first = Number.POSITIVE_INFINITY
   let last = 0
   for (const number of records) {
     if (number < first) first = number
     if (number > last) last = number
   }
-  return last - first >= records.size
+  return last - first >= records.length
 }
 
 function answerTo(handshake: Handshake, outcome: Outcome, { state, out, moment }: Context<Session>): Message {
