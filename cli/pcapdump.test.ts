@@ -111,19 +111,25 @@ describe('pcapdump', function () {
     const script = fileURLToPath(new URL('../examples/scripts/dissect-statsd.js', import.meta.url))
     const capture = fileURLToPath(new URL('../examples/captures/statsd.pcap', import.meta.url))
     ringOf(ring, capture)
-    const { stdout } = await hookline(folder, ['run', script, '--pcap', capture, '--json'])
-    const items = stdout.split('\n').filter(line => line !== '')
-    const { id, timestamp }: Item = JSON.parse(items[1]!)
     const path = join(folder, 'statsd.pcapng')
-    const told = await dump(script, '--ring', ring, '--item', id, '--dest', path)
-    assert.equal(told.code, 0, told.stderr)
-    const { lines, notes } = await read(path)
-    assert.equal(lines.length, 1)
-    assert.equal(Number(lines[0]!.split(' ')[0]!.split('.')[0]), Math.floor(timestamp / 1000))
-    assert.deepEqual(
-      notes.comments.filter(({ packet }) => packet !== null),
-      [{ packet: 1, text: id }],
-    )
+    let id = ''
+    for (const more of [['--with', 'udp-conn'], []]) {
+      const { stdout } = await hookline(folder, ['run', script, '--pcap', capture, '--json', ...more])
+      const lines = stdout.split('\n').filter(line => line !== '')
+      const items: Item[] = lines.map(line => JSON.parse(line))
+      assert.equal(new Set(items.map(one => one.id)).size, items.length)
+      const item = items.filter(({ protocol }) => protocol.name === 'statsd')[1]!
+      id = item.id
+      const told = await dump(script, '--ring', ring, '--item', id, '--dest', path, ...more)
+      assert.equal(told.code, 0, told.stderr)
+      const { lines: packets, notes } = await read(path)
+      assert.equal(packets.length, 1)
+      assert.equal(Number(packets[0]!.split(' ')[0]!.split('.')[0]), Math.floor(item.timestamp / 1000))
+      assert.deepEqual(
+        notes.comments.filter(({ packet }) => packet !== null),
+        [{ packet: 1, text: id }],
+      )
+    }
     const without = await dump('--ring', ring, '--item', id, '--dest', path)
     assert.equal(without.code, 2)
     assert.match(without.stderr, /has packets of \S+_udp\.pcap, and finds no item .*: give what it was shown with/)

@@ -7,6 +7,11 @@ import { HEAD, type Opening, type StreamRecord, writeRecord } from './sandbox/st
 
 /** Bytes of records that travel together. */
 const PARCEL = 256 * 1024
+/**
+ * Where we may still have items of our own to tell of a stream, of the connection itself or of a protocol that is found in
+ * its middle, those of scripts are numbered from here on: no two of a stream have one id.
+ */
+const OWN_ITEMS = 1_000_000
 
 export class ScriptClaimant implements Claimant {
   /** What scripts define; changes when the sandbox is started. */
@@ -85,7 +90,8 @@ export class ScriptClaimant implements Claimant {
   #begin(c: Connection): void {
     if (this.#open.has(c.number)) return
     this.#open.set(c.number, c)
-    const { transport, seconds, nanoseconds, hash, scope, port, otherPort, midstream, items } = c
+    const { transport, seconds, nanoseconds, hash, scope, port, otherPort, midstream, watch } = c
+    const items = watch === null && !midstream ? c.items : c.items + OWN_ITEMS
     const client = c.client === null ? null : c.client === c.forth ? 'forth' : 'back'
     const began = { transport, seconds, nanoseconds, hash }
     const opening: Opening = { ...began, words: [...c.words], scope, port, otherPort, midstream, client, items }
