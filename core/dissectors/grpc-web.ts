@@ -7,7 +7,7 @@
  *
  * Of the types `application/grpc-web-text` the whole body is base64, perhaps in pieces.
  */
-import { latin1 } from '../cursor.ts'
+import { indexOf, latin1 } from '../cursor.ts'
 import type { Exchange, Refinement, Refiner } from '../dissector.ts'
 import type { Json, JsonValue } from '../item.ts'
 import { Members, stringAt } from '../json-text.ts'
@@ -193,6 +193,8 @@ const TEXT_FORM = constant('-text')
 const OF_JSON = constant('+json')
 const PLUS = 43
 const LETTER_G = 103
+const LF = 10
+const COLON = 58
 
 function headOf(part: Written): Said {
   const { bytes, typeStart, typeEnd } = part
@@ -224,46 +226,45 @@ function readHeaders(bytes: Uint8Array, start: number, said: Said): void {
   const members = new Members()
   for (members.enter(bytes, start); members.next(); ) {
     const { nameStart, nameEnd, valueStart, valueEnd } = members
-    if ((bytes[nameStart]! | 0x20) !== LETTER_G) continue
-    const value = stringAt(bytes, valueStart, valueEnd)
-    switch (stringAt(bytes, nameStart - 1, nameEnd + 1).toLowerCase()) {
-      case 'grpc-timeout':
-        said.timeout = value
-        break
-      case 'grpc-encoding':
-        said.encoding = value
-        break
-      case 'grpc-status':
-        said.status = value
-        break
-      case 'grpc-message':
-        said.message = value
-        break
-      case 'grpc-status-details-bin':
-        said.details = value
-        break
-    }
+    const field = fieldAt(bytes, nameStart, nameEnd)
+    if (field !== null) said[field] = stringAt(bytes, valueStart, valueEnd)
   }
 }
 
+type FieldOfCall = 'timeout' | 'encoding' | 'status' | 'message' | 'details'
+
+const FIELDS: readonly [name: Uint8Array, field: FieldOfCall][] = [
+  [constant('grpc-timeout'), 'timeout'],
+  [constant('grpc-encoding'), 'encoding'],
+  [constant('grpc-status'), 'status'],
+  [constant('grpc-message'), 'message'],
+  [constant('grpc-status-details-bin'), 'details'],
+]
+
+function fieldAt(bytes: Uint8Array, start: number, end: number): FieldOfCall | null {
+  if ((bytes[start]! | 0x20) !== LETTER_G) return null
+  for (const [name, field] of FIELDS) if (name.length === end - start && startsWith(bytes, start, name)) return field
+  return null
+}
+
 /** The last frame: header fields as HTTP/1 has them. */
-function readTrailers(text: string, said: Said): void {
-  for (let p = 0; p < text.length; ) {
-    const found = text.indexOf('\r\n', p)
-    const end = found < 0 ? text.length : found
-    const colon = text.indexOf(':', p)
-    if (colon > p && colon < end) {
-      const name = text.slice(p, colon).trim().toLowerCase()
-      const value = text.slice(colon + 1, end).trim()
-      if (name === 'grpc-status') said.status = value
-      else if (name === 'grpc-message') said.message = value
-      else if (name === 'grpc-status-details-bin') said.details = value
-      else {
-        said.others ??= []
-        said.others.push([name, value])
-      }
-    }
-    p = end + 2
+function readTrailers(bytes: Uint8Array, said: Said): void {
+  for (let p = 0; p < bytes.length; ) {
+    const found = indexOf(bytes, LF, p, bytes.length)
+    const end = found < 0 ? bytes.length : found
+    const colon = indexOf(bytes, COLON, p, end)
+    if (colon > p) readTrailer(bytes, p, colon, end, said)
+    p = end + 1
+  }
+}
+
+function readTrailer(bytes: Uint8Array, start: number, colon: number, end: number, said: Said): void {
+  const field = fieldAt(bytes, start, colon)
+  const value = latin1(bytes, colon + 1, end).trim()
+  if (field !== null && field !== 'timeout' && field !== 'encoding') said[field] = value
+  else {
+    said.others ??= []
+    said.others.push([latin1(bytes, start, colon).trim().toLowerCase(), value])
   }
 }
 
@@ -274,8 +275,8 @@ interface Body {
   bytes: Uint8Array
   /** How many messages it begins with. */
   count: number
-  /** Text of the last frame; null: it was not seen. */
-  trailers: string | null
+  /** The last frame; null: it was not seen. */
+  trailers: Uint8Array | null
   /** The last frame ends where the body does. */
   isWhole: boolean
 }
@@ -310,9 +311,8 @@ function bodyOf(part: Written, said: Said): Body | null {
   return body
 }
 
-function trailersOf(sent: Uint8Array, encoding: string | null): string | null {
-  const content = encoding === 'identity' ? sent : encoding === null ? null : decode(sent, [encoding])
-  return content === null ? null : latin1(content, 0, content.length)
+function trailersOf(sent: Uint8Array, encoding: string | null): Uint8Array | null {
+  return encoding === 'identity' ? sent : encoding === null ? null : decode(sent, [encoding])
 }
 
 /** The body without the item's base64 and without that of the text form. */

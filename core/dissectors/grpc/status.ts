@@ -42,8 +42,9 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 
 /** ms of a grpc-timeout such as `100m`; null if it is none. */
 export function milliseconds(timeout: string | null): number | null {
-  const unit = timeout === null ? undefined : UNITS.get(timeout.at(-1) ?? '')
-  const digits = timeout?.slice(0, -1) ?? ''
+  if (timeout === null) return null
+  const unit = UNITS.get(timeout.at(-1) ?? '')
+  const digits = timeout.slice(0, -1)
   if (unit === undefined || !/^\d{1,10}$/.test(digits)) return null
   return unit < 1 ? Number(digits) / (1 / unit) : Number(digits) * unit
 }
