@@ -163,10 +163,11 @@ export function secretsOf(keys: Keys | undefined): { kind: string; text: string 
 export function toldOfKeys(keys: readonly Keys[] | null): string[] {
   if (keys === null) return []
   const handshakes = keys.reduce((sum, one) => sum + one.handshakes, 0)
+  const captured = keys.reduce((sum, one) => sum + one.captured, 0)
   return [
     handshakes === 0
       ? 'no key of the key log belongs to a handshake in these packets: none was written'
-      : `with the keys of ${counted(handshakes, 'TLS handshake')}: whoever has the file can read what was said`,
+      : `with the keys of ${grouped(handshakes)} of ${counted(captured, 'TLS handshake')}: whoever has the file can read what was said`,
   ]
 }
 

@@ -34,7 +34,7 @@ describe('key log', () => {
 
   it('has the keys of handshakes of TLS, DTLS and QUIC that were captured', async () => {
     const [keys] = await readKeyLog(KEY_LOG, [handshakesIn('tlsx/http2.pcap')])
-    assert.deepEqual(keys, { text: readFileSync(KEY_LOG, 'utf8'), handshakes: 1 })
+    assert.deepEqual(keys, { text: readFileSync(KEY_LOG, 'utf8'), captured: 1, handshakes: 1 })
     for (const capture of ['quic/v1.pcap', 'dtls/cookie.pcap', 'tlsx/tls12-dhe.pcap', 'tlsx/hello-retry-request.pcap'])
       assert.equal(handshakesIn(capture).size, 1, capture)
     assert.equal(handshakesIn('http/pipelined.pcap').size, 0)
@@ -55,9 +55,9 @@ describe('key log', () => {
     ]
     const found = await readKeyLog(file(lines.join('\r\n')), [new Set([A]), new Set([A, B]), new Set()])
     assert.deepEqual(found, [
-      { text: `${lines[1]}\n`, handshakes: 1 },
-      { text: `${lines[1]}\n${lines[3]}\n`, handshakes: 2 },
-      { text: '', handshakes: 0 },
+      { text: `${lines[1]}\n`, captured: 1, handshakes: 1 },
+      { text: `${lines[1]}\n${lines[3]}\n`, captured: 2, handshakes: 2 },
+      { text: '', captured: 0, handshakes: 0 },
     ])
   })
 

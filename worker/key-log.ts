@@ -52,7 +52,8 @@ export class ClientRandoms {
 export interface Keys {
   /** Lines of the key log, for a Decryption Secrets Block; empty: none belongs to a handshake. */
   text: string
-  /** Handshakes of which there is a key at least. */
+  /** Handshakes that were captured, and of how many of them there is a key at least. */
+  captured: number
   handshakes: number
 }
 
@@ -83,8 +84,9 @@ export async function readKeyLog(path: string, wanted: readonly ReadonlySet<stri
       'KEYLOG_EMPTY',
       `expected a key log as SSLKEYLOGFILE makes it, with lines as "CLIENT_RANDOM (64 hexadecimal digits) (secret)", found none in ${path}`,
     )
-  return found.map(({ lines, randoms }) => ({
+  return found.map(({ lines, randoms }, i) => ({
     text: [...lines].map(line => `${line}\n`).join(''),
+    captured: wanted[i]!.size,
     handshakes: randoms.size,
   }))
 }
