@@ -10,7 +10,7 @@ import { milliseconds } from '../grpc/status.ts'
 import { face as grpcFace } from '../grpc.ts'
 import { EventStream } from '../sse.ts'
 import { CANCEL, errorName, HEADER, isMessages, NO_ERROR } from './frames.ts'
-import { type Head, joined, type KnownHead, readTrailers, writeRequestHead, writeResponseHead } from './head.ts'
+import { type Head, joined, readTrailers, writeRequestHead, writeResponseHead } from './head.ts'
 import { type Field, type FieldList, HeaderTable, UNKNOWN } from './hpack.ts'
 import { finish, Part, writeKeptHead } from './part.ts'
 import { Tunnel } from './tunnel.ts'
@@ -286,7 +286,7 @@ function takeTrailers(ctx: Context<State>, part: Part, list: FieldList, size: nu
 /** The head stands in the writer from `from` on and is wanted later. */
 function keepHead(ctx: Context<State>, part: Part, from: number, list: FieldList): void {
   const { out } = ctx
-  part.known = list.head as KnownHead | null
+  part.known = list.head
   if (part.known === null) {
     const text = Buffer.allocUnsafe(out.length - from)
     out.bytes.copy(text, 0, from, out.length)

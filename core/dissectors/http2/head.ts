@@ -7,6 +7,8 @@ import { type Field, type FieldList, UNKNOWN, writeField } from './hpack.ts'
 /** What is written of one header block. A few bytes may refer to megabytes (an HPACK bomb); servers refuse 8 to 64 KiB. */
 const MAX_HEADERS = 262_144
 const MAX_FIELDS = 2000
+/** Longer texts are not kept to be written again: thousands of connections may have some each. */
+const MAX_KNOWN = 2048
 
 /** What the headers say about their message. One that came before is shared with the messages that had it. */
 export interface Head {
@@ -91,7 +93,7 @@ export function writeRequestHead(
   pushedOn: number,
   begun: Begun,
 ): Head {
-  if (list.head !== null && pushedOn === 0) return writeKnown(out, list.head as KnownHead, stream, begun)
+  if (list.head !== null && pushedOn === 0) return writeKnown(out, list.head, stream, begun)
   const { fields } = list
   const from = out.length
   const head = readHead(fields)
@@ -113,12 +115,13 @@ export function writeRequestHead(
     out.integer(pushedOn)
   }
   writeRest(out, from, fields, head, begun, parseCookies)
-  if (list.isKnown && pushedOn === 0) list.head = known(out, head, from, number, behind, begun)
+  if (list.isKnown && pushedOn === 0 && out.length - from <= MAX_KNOWN)
+    list.head = known(out, head, from, number, behind, begun)
   return head
 }
 
 export function writeResponseHead(out: JsonWriter, list: FieldList, stream: number, begun: Begun): Head {
-  if (list.head !== null) return writeKnown(out, list.head as KnownHead, stream, begun)
+  if (list.head !== null) return writeKnown(out, list.head, stream, begun)
   const { fields } = list
   const from = out.length
   const head = readHead(fields)
@@ -134,7 +137,7 @@ export function writeResponseHead(out: JsonWriter, list: FieldList, stream: numb
   out.integer(stream)
   const behind = out.length
   writeRest(out, from, fields, head, begun, parseSetCookies)
-  if (list.isKnown) list.head = known(out, head, from, number, behind, begun)
+  if (list.isKnown && out.length - from <= MAX_KNOWN) list.head = known(out, head, from, number, behind, begun)
   return head
 }
 
@@ -168,14 +171,14 @@ function copyOf({ bytes }: JsonWriter, start: number, end: number): Uint8Array {
 }
 
 export function readTrailers(out: JsonWriter, list: FieldList): Trailers {
-  if (list.trailers !== null) return list.trailers as Trailers
+  if (list.trailers !== null) return list.trailers
   const { fields } = list
   const from = out.length
   const head = readHead(fields)
   writeFields(out, 0, fields, head, { typeStart: -1, typeEnd: -1 })
   const trailers: Trailers = { text: copyOf(out, from, out.length), grpc: head.grpc, lack: fields.includes(UNKNOWN) }
   out.length = from
-  if (list.isKnown) list.trailers = trailers
+  if (list.isKnown && trailers.text.length <= MAX_KNOWN) list.trailers = trailers
   return trailers
 }
 

@@ -11,6 +11,7 @@
 import { isUtf8 } from 'node:buffer'
 import { latin1, Malformed, utf8 } from '../../cursor.ts'
 import { constant, type JsonWriter } from '../../json-writer.ts'
+import type { KnownHead, Trailers } from './head.ts'
 import { mostUnhuffed, unhuffman } from './huffman.ts'
 
 /** What a field is for, where that matters to a reader of messages. */
@@ -83,15 +84,16 @@ export interface FieldList {
   readonly fields: readonly Field[]
   /** It came before, and the same bytes mean the same again as long as nothing enters the table. */
   readonly isKnown: boolean
-  /** What was written of it, as the beginning of a message and as its end; for those who write. */
-  head: unknown
-  trailers: unknown
+  /** What was written of it as the beginning of a message, and as its end. */
+  head: KnownHead | null
+  trailers: Trailers | null
 }
 
 /** Blocks that refer to what is known take few bytes; longer ones have something new in them. */
 const MAX_KNOWN_BLOCK = 64
 /** Answers of one server, and their trailers: a connection has a handful that come again and again. */
 const KNOWN_BLOCKS = 8
+/** What each of them takes, with the text that is made of it. */
 const KNOWN_BLOCK_BYTES = 1024
 
 interface KnownBlock {
