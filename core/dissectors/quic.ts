@@ -384,12 +384,9 @@ function takeFrames(frames: Cursor, packet: Packet, attempt: Attempt, ctx: Conte
 /** Often a thousand bytes: the first datagram of a client has at least 1200 (RFC 9000, 14.1). */
 function skipPadding(frames: Cursor): void {
   const { bytes: b, end } = frames
+  const words = new DataView(b.buffer, b.byteOffset, end)
   let { position: p } = frames
-  while (
-    p + 8 <= end &&
-    (b[p]! | b[p + 1]! | b[p + 2]! | b[p + 3]! | b[p + 4]! | b[p + 5]! | b[p + 6]! | b[p + 7]!) === PADDING
-  )
-    p += 8
+  while (p + 8 <= end && (words.getInt32(p) | words.getInt32(p + 4)) === PADDING) p += 8
   while (p < end && b[p] === PADDING) p++
   frames.position = p
 }
