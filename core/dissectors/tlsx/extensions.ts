@@ -14,24 +14,26 @@ export function readExtensions(
 ): string | null {
   if (at.remaining === 0) return null
   let problem: string | null = null
-  let reading = 'extensions'
+  let reading = -1
+  const complain = (cause: unknown) => {
+    if (!(cause instanceof Malformed)) throw cause
+    problem ??= `${reading < 0 ? 'extensions' : `extension ${extensionName(reading)}`}: ${cause.reason}`
+  }
   try {
     const list = at.within(at.u16())
     while (list.remaining > 0) {
       const type = list.u16()
-      reading = `extension ${extensionName(type)}`
+      reading = type
       const data = list.within(list.u16())
       types.push(type)
       try {
         read(type, data)
       } catch (cause) {
-        if (!(cause instanceof Malformed)) throw cause
-        problem ??= `${reading}: ${cause.reason}`
+        complain(cause)
       }
     }
   } catch (cause) {
-    if (!(cause instanceof Malformed)) throw cause
-    problem ??= `${reading}: ${cause.reason}`
+    complain(cause)
   }
   return problem
 }

@@ -4,21 +4,17 @@
  */
 import { hash } from 'node:crypto'
 import { isGrease } from './codes.ts'
-import { Memo } from './memo.ts'
 
 /** A list of numbers as fingerprints write it, without GREASE. */
 export class Listing {
   readonly codes: readonly number[]
   /** Without GREASE. */
   readonly plain: readonly number[]
-  /** No other list of its kind has it. */
-  readonly number: number
   private inOrder: string | null = null
   private sorted: string | null = null
 
-  constructor(codes: readonly number[], number: number) {
+  constructor(codes: readonly number[]) {
     this.codes = codes
-    this.number = number
     this.plain = codes.filter(code => !isGrease(code))
   }
 
@@ -63,33 +59,16 @@ export function ja3s(
   return { ja3s: hash('md5', ja3sText), ja3sText }
 }
 
-/** What is the same for all who offer the same lists. */
-interface Prints {
-  ja3: string
-  ja3Text: string
-  /** `8daaf6152771_e5627efa2ab1` */
-  digests: string
-}
-
-/** Browsers shuffle their extensions: then each hello is new. */
-const MAX_REMEMBERED = 2000
-const remembered = new Memo<Prints>(MAX_REMEMBERED)
-
 /** JA4 looks like `t13d1516h2_8daaf6152771_e5627efa2ab1`. */
 export function fingerprintsOf(offer: Offer, carrier: Carrier): { ja3: string; ja3Text: string; ja4: string } {
-  const { legacyVersion, supportedVersions, suites, extensions, groups, pointFormats, signatures, protocol } = offer
-  const lists = `${suites.number}_${extensions.number}_${groups.number}_${signatures.number}`
-  const points = pointFormats.length === 1 ? pointFormats[0] : pointFormats.join('-')
-  const { ja3, ja3Text, digests } = remembered.get(`${legacyVersion}_${lists}_${points}`, () => printsOf(offer))
+  const { legacyVersion, supportedVersions, suites, extensions, protocol } = offer
+  const ja3Text = ja3TextOf(offer)
   const version = JA4_VERSIONS.get(highest(supportedVersions) ?? legacyVersion) ?? '00'
   const destination = extensions.codes.includes(SERVER_NAME) ? 'd' : 'i'
   const counts = twoDigits(suites.plain.length) + twoDigits(extensions.plain.length)
-  return { ja3, ja3Text, ja4: `${carrier}${version}${destination}${counts}${ends(protocol)}_${digests}` }
-}
-
-function printsOf(offer: Offer): Prints {
-  const ja3Text = ja3TextOf(offer)
-  return { ja3: hash('md5', ja3Text), ja3Text, digests: `${offer.suites.digest}_${extensionDigest(offer)}` }
+  const digests = `${suites.digest}_${extensionDigest(offer)}`
+  const ja4 = `${carrier}${version}${destination}${counts}${ends(protocol)}_${digests}`
+  return { ja3: hash('md5', ja3Text), ja3Text, ja4 }
 }
 
 /** version,suites,extensions,groups,point formats: decimal, with dashes, without GREASE. */

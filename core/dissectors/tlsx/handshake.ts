@@ -12,7 +12,7 @@ import { constant, JsonWriter } from '../../json-writer.ts'
 import { chainWarnings, type Presented, readCertificate, type Shown } from './certificates.ts'
 import { alertName, groupName, signatureName } from './codes.ts'
 import type { Hello, Offered } from './hello.ts'
-import { EXTENSIONS, type Named, names } from './lists.ts'
+import { type Named, NO_EXTENSIONS, names } from './lists.ts'
 import { type Choice, readDraftRetry, readServerHello, type ServerHello } from './server-hello.ts'
 
 /**
@@ -296,7 +296,7 @@ function answerOf(handshake: Handshake, encrypted: boolean, seconds: number): An
     random: hello === null ? null : hello.random,
     sessionId: hello === null ? null : hello.sessionId,
     alpn: choice === null ? null : choice.alpn,
-    extensions: choice === null ? EXTENSIONS.none : choice.extensions,
+    extensions: choice === null ? NO_EXTENSIONS : choice.extensions,
     group: handshake.group ?? (choice === null ? null : choice.group),
     signatureAlgorithm: handshake.signature,
     helloRetryRequest: retry === null ? null : { group: retry.choice.group },

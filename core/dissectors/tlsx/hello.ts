@@ -22,7 +22,7 @@ import {
 import { Essence } from './essence.ts'
 import { readExtensions, readHex, readProtocols, readSessionId } from './extensions.ts'
 import { type Carrier, fingerprintsOf, highest } from './fingerprints.ts'
-import { EXTENSIONS, GROUPS, Named, named, names, readNumbers, SIGNATURES, SUITES } from './lists.ts'
+import { extensionsOf, GROUPS, Named, NO_EXTENSIONS, named, names, readNumbers, SIGNATURES, SUITES } from './lists.ts'
 import { Memo } from './memo.ts'
 
 /** What the client offers. Lists are in its order, with `GREASE` where it sent such a value. */
@@ -280,7 +280,7 @@ function readOffer(at: Cursor, legacyVersion: number, carrier: Carrier, own: Own
   }
   const types: number[] = []
   const problem = readExtensions(at, types, (type, data) => CLIENT_EXTENSIONS.get(type)?.read(data, found))
-  const extensions = EXTENSIONS.of(types)
+  const extensions = extensionsOf(types)
   const version = highest(found.supportedVersions) ?? legacyVersion
   const { ja3, ja3Text, ja4 } = fingerprintsOf({ legacyVersion, suites, extensions, ...found }, carrier)
   const offered: Offered = {
@@ -324,9 +324,9 @@ export function readSsl2Hello(at: Cursor): Hello {
     version: versionName(version),
     versions: [versionName(version)],
     alpn: [],
-    cipherSuites: new Named(suites, ssl2KindName, 0),
+    cipherSuites: new Named(suites, ssl2KindName),
     compressionMethods: [],
-    extensions: EXTENSIONS.none,
+    extensions: NO_EXTENSIONS,
     groups: GROUPS.none,
     pointFormats: [],
     signatureAlgorithms: SIGNATURES.none,

@@ -10,8 +10,8 @@ export class Named extends Listing {
   readonly names: readonly string[]
   /** As JSON; names need no escape. */
   readonly text: Uint8Array
-  constructor(codes: readonly number[], name: (code: number) => string, number: number) {
-    super(codes, number)
+  constructor(codes: readonly number[], name: (code: number) => string) {
+    super(codes)
     this.names = named(codes, name)
     this.text = constant(codes.length === 0 ? '[]' : `["${this.names.join('","')}"]`)
   }
@@ -31,11 +31,10 @@ class Lists {
   readonly none: Named
   private readonly remembered = new Memo<Named>(MAX_REMEMBERED)
   private readonly name: (code: number) => string
-  private made = 0
 
   constructor(name: (code: number) => string) {
     this.name = name
-    this.none = this.make([])
+    this.none = new Named([], name)
   }
 
   /** Of `length` bytes at the cursor, two for each number. */
@@ -43,24 +42,21 @@ class Lists {
     const { position } = at
     return this.remembered.get(at.latin1(length), () => {
       at.position = position
-      return this.make(readNumbers(at.within(length), 2))
+      return new Named(readNumbers(at.within(length), 2), this.name)
     })
-  }
-
-  of(codes: readonly number[]): Named {
-    if (codes.length > MAX_LISTED) return this.make(codes)
-    return this.remembered.get(String.fromCharCode(...codes), () => this.make(codes))
-  }
-
-  private make(codes: readonly number[]): Named {
-    return new Named(codes, this.name, this.made++)
   }
 }
 
 export const SUITES = new Lists(cipherSuiteName)
 export const GROUPS = new Lists(groupName)
 export const SIGNATURES = new Lists(signatureName)
-export const EXTENSIONS = new Lists(extensionName)
+
+/** Those of browsers are in another order each time. */
+export function extensionsOf(types: readonly number[]): Named {
+  return types.length === 0 ? NO_EXTENSIONS : new Named(types, extensionName)
+}
+
+export const NO_EXTENSIONS = new Named([], extensionName)
 
 export function readNumbers(list: Cursor, size: 1 | 2 | 3): number[] {
   const numbers: number[] = []

@@ -9,7 +9,7 @@ import { compressionName, groupName, isDeprecated, isTls13, versionName } from '
 import { Essence } from './essence.ts'
 import { readExtensions, readHex, readProtocols, readSessionId } from './extensions.ts'
 import { ja3s } from './fingerprints.ts'
-import { EXTENSIONS, type Named } from './lists.ts'
+import { extensionsOf, type Named } from './lists.ts'
 import { Memo } from './memo.ts'
 
 /** A ServerHello: what is its own, and what it has in common with others. */
@@ -128,7 +128,7 @@ function readChoice(at: Cursor, legacyVersion: number, suite: number, compressio
     suite,
     suiteName: cipherSuiteName(suite),
     compressionName: compressionName(compression),
-    extensions: EXTENSIONS.of(types),
+    extensions: extensionsOf(types),
     alpn,
     group: group === null ? null : groupName(group),
     preSharedKey,
