@@ -113,6 +113,32 @@ describe('http2', () => {
           }
     })
 
+    it('are told whole though the end of the request was lost, however the answer ends', () => {
+      const ok = headers(1, OK, 'more')
+      for (const answer of [
+        [headers(1, OK)],
+        [ok, data(1, 'a')],
+        [ok, data(1, 'a', 'more'), headers(1, block({ x: '1' }))],
+      ])
+        for (const turns of [answer, [Buffer.concat(answer)]]) {
+          const d = new Dialogue().open()
+          d.ask(Buffer.concat([PREFACE, SETTINGS]))
+          d.tell(SETTINGS)
+          d.ask(headers(1, block({ ':method': 'POST', ':path': '/up' }), 'more'))
+          d.ask(data(1, 'some', 'more'))
+          const lost = d.ask(data(1, 'rest'))
+          d.ask(frame(6, 0, 0, Buffer.alloc(8)))
+          for (const bytes of turns) d.tell(bytes)
+          d.close()
+          const packets = d.packets.filter(packet => packet !== lost)
+          const { items } = dissect(packets, protocols, 1 << 20)
+          assert.deepEqual(
+            items.map(({ request, response, error }) => [request?.path, response?.status, error?.type]),
+            [['/up', 200, 'dissection']],
+          )
+        }
+    })
+
     it('whose response is whole first wait for the request, not for its time', () => {
       const [item] = talk(
         headers(1, block({ ':method': 'POST', ':path': '/up' }), 'more'),

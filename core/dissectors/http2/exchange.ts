@@ -250,7 +250,7 @@ function responseHeaders(
   }
   // Refused: what follows is a body like any other.
   stream.tunnel = null
-  if (block.endStream && part.interim.length === 0 && !awaitsRequest(stream)) {
+  if (block.endStream && part.interim.length === 0 && !hasUntold(stream)) {
     part.ended = true
     made.push(responseMessage(ctx, stream, part, from, NOTHING, 0, 0, null))
     drop(ctx, stream)
@@ -456,7 +456,7 @@ function trailersAt(
 function isAtOnce(ctx: Context<State>, stream: Stream, part: Part, b: Uint8Array, start: number, end: number): boolean {
   if (part.bodySize > 0 || part.head === null || !part.isWhole || end - start > ctx.keep || part.events !== null)
     return false
-  if (part.direction === 'response' && (awaitsRequest(stream) || part.interim.length > 0)) return false
+  if (part.direction === 'response' && (hasUntold(stream) || part.interim.length > 0)) return false
   return stream.grpc !== undefined && (!stream.grpc || isOneMessage(ctx, part, b, start, end))
 }
 
@@ -493,8 +493,13 @@ function limitOf({ state, keep }: Context<State>): number {
 
 // ── the ends of messages ──────────────────────────────────────────────────────────────────────────────────────────
 
-function awaitsRequest({ asked, request }: Stream): boolean {
-  return !asked && request !== null && request.head !== null && !request.ended && !request.doubtful
+function awaitsRequest(stream: Stream): boolean {
+  return hasUntold(stream) && !stream.request!.ended && !stream.request!.doubtful
+}
+
+/** A request that has to be told before its response. */
+function hasUntold({ asked, request }: Stream): boolean {
+  return !asked && request !== null && request.head !== null
 }
 
 function endRequest(ctx: Context<State>, stream: Stream, part: Part, made: Message[]): void {
