@@ -80,12 +80,9 @@ describe('hpack', () => {
   it('knows of a table that it heard late what came in since, and nothing else', () => {
     const table = new HeaderTable()
     table.forget()
-    assert.deepEqual(decode(table, Buffer.concat([indexed(62), remembered('a', '1'), indexed(62), indexed(63)])), [
-      UNKNOWN,
-      ...decode(new HeaderTable(), remembered('a', '1')),
-      ...decode(new HeaderTable(), remembered('a', '1')),
-      UNKNOWN,
-    ])
+    const late = decode(table, Buffer.concat([indexed(62), remembered('a', '1'), indexed(62), indexed(63)]))
+    assert.deepEqual(late.map(line), [': ', 'a: 1', 'a: 1', ': '])
+    assert.deepEqual([late[0], late[3]], [UNKNOWN, UNKNOWN])
     // A name that is not known makes a field that is not known, and keeps its place.
     assert.deepEqual(decode(table, Buffer.from([0x7f, 0, 1, 120])), [UNKNOWN])
     assert.deepEqual(decode(table, Buffer.concat([indexed(62), indexed(63)])).map(line), [': ', 'a: 1'])
