@@ -96,8 +96,8 @@ describe('witness', () => {
       requests.map(({ text }) => text),
       ['GET /1 HTTP/1.1\r\n\r\n', 'GET /2 HTTP/1.1\r\n\r\n'],
     )
-    // Only the end of the capture tells that it does not come any more.
-    assert.deepEqual(told, ['gap of 2', 'finish: capture-ended'])
+    // Only the end of the capture tells that it does not come any more, and that both had ended behind it.
+    assert.deepEqual(told, ['gap of 2', 'end', 'end', 'finish: closed'])
     assert.deepEqual(hear(swapped).told, ['end', 'end', 'finish: closed'])
   })
 
