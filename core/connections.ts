@@ -233,8 +233,12 @@ export class Connection {
 
   /** As items name it. */
   get stream(): string {
-    const { seconds, nanoseconds, transport } = this
-    return formatStreamName({ seconds, nanoseconds, hash: streamHash(this.hash, transport, this.scope), transport })
+    const { seconds, nanoseconds, streamHash: hash, transport } = this
+    return formatStreamName({ seconds, nanoseconds, hash, transport })
+  }
+
+  get streamHash(): number {
+    return streamHash(this.hash, this.transport, this.scope)
   }
 
   /** Port of the server side; where roles are unknown, of the end that was spoken to. */

@@ -6,6 +6,7 @@ import type { Face, Side, Transport } from './dissector.ts'
 import type { Endpoint, ItemError, Json, Protocol } from './item.ts'
 import { constant, JsonWriter, Written } from './json-writer.ts'
 import type { Request } from './pairing.ts'
+import { writeStreamName } from './stream-name.ts'
 import type { Span, Trace } from './trace.ts'
 
 /** A batch is handed over when it holds this many bytes or items: small enough to stay in the processor's cache. */
@@ -315,7 +316,7 @@ export class ItemWriter {
     named.length = 0
     named.raw(workerText)
     named.byte(SLASH)
-    named.ascii(c.stream)
+    writeStreamName(named, c.seconds, c.nanoseconds, c.streamHash, c.transport)
     about.length = 0
     about.raw(STREAM)
     about.rawRange(named.bytes, workerText.length + 1, named.length)

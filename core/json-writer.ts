@@ -212,6 +212,17 @@ export class JsonWriter {
     this.length += count
   }
 
+  /** The lower `count` digits of 32 bits in hexadecimal. */
+  hex(value: number, count: number): void {
+    this.reserve(count)
+    const b = this.bytes
+    for (let i = this.length + count - 1; i >= this.length; i--) {
+      b[i] = HEX[value & 15]!
+      value >>>= 4
+    }
+    this.length += count
+  }
+
   /** A JSON string, quotes included, of `from[start..end)` read as UTF-8; what is not UTF-8 becomes U+FFFD. */
   string(from: Uint8Array, start: number, end: number): void {
     this.byte(34)

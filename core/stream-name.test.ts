@@ -2,11 +2,20 @@ import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import type { Connection, Half } from './connections.ts'
 import type { Item, Json } from './item.ts'
+import { JsonWriter } from './json-writer.ts'
 import type { Packet } from './packet.ts'
 import { Pipeline } from './pipeline.ts'
 import { loadProtocols, type Protocols } from './registry.ts'
 import { including } from './selection.ts'
-import { endsHash, formatStreamName, parseItemId, parseStreamName, streamHash } from './stream-name.ts'
+import {
+  endsHash,
+  formatStreamName,
+  parseItemId,
+  parseStreamName,
+  type StreamName,
+  streamHash,
+  writeStreamName,
+} from './stream-name.ts'
 import { readPackets } from './testing/golden.ts'
 import { CLIENT, Dialogue, fragments, packetOf, SERVER, udp } from './testing/packets.ts'
 import type { Trace } from './trace.ts'
@@ -35,8 +44,18 @@ describe('stream names', () => {
         { seconds: 7, nanoseconds: 999_999_999, hash: 0xffffffff, transport: 'icmpv6' },
         '0000000007999999999_ffffffff_icmpv6.pcap',
       ],
+      // Past 2038, and past 2286.
+      [
+        { seconds: 0x8000_0000, nanoseconds: 0, hash: 0x8000_0000, transport: 'udp' },
+        '2147483648000000000_80000000_udp.pcap',
+      ],
+      [
+        { seconds: 12_345_678_901, nanoseconds: 5, hash: 1, transport: 'sctp' },
+        '12345678901000000005_00000001_sctp.pcap',
+      ],
     ] as const) {
       assert.equal(formatStreamName(name), text)
+      assert.equal(written(name), text)
       assert.deepEqual(parseStreamName(text), name)
     }
     for (const text of ['', '000000000007.pcap', '1700000000000000123_000ff1ce', '1700000000000000123_0_gre.pcap'])
@@ -122,6 +141,12 @@ describe('stream names', () => {
         }
       })
 })
+
+function written({ seconds, nanoseconds, hash, transport }: StreamName): string {
+  const out = new JsonWriter(8)
+  writeStreamName(out, seconds, nanoseconds, hash, transport)
+  return out.bytes.toString('latin1', 0, out.length)
+}
 
 function words(a: number, b: number): Int32Array {
   return Int32Array.of(0, 0, 0xffff, a, 0, 0, 0xffff, b)

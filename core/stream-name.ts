@@ -7,6 +7,7 @@
  * Names of one capture sort by time, and a name finds its packets wherever they are recorded.
  */
 import type { Transport } from './dissector.ts'
+import { constant, type JsonWriter } from './json-writer.ts'
 
 export interface StreamName {
   /** Of the first packet; of one that came in fragments, of the fragment that completed it. */
@@ -20,6 +21,32 @@ export interface StreamName {
 export function formatStreamName({ seconds, nanoseconds, hash, transport }: StreamName): string {
   const time = `${String(seconds).padStart(10, '0')}${String(nanoseconds).padStart(9, '0')}`
   return `${time}_${hash.toString(16).padStart(8, '0')}${transport === 'tcp' ? '' : `_${transport}`}.pcap`
+}
+
+/** As `formatStreamName`, without making strings: most flows of datagrams are told of once. */
+export function writeStreamName(
+  out: JsonWriter,
+  seconds: number,
+  nanoseconds: number,
+  hash: number,
+  transport: Transport,
+): void {
+  if (seconds >= 0 && seconds <= MAX_INT32) out.digits(seconds, 10)
+  else out.ascii(String(seconds).padStart(10, '0'))
+  out.digits(nanoseconds, 9)
+  out.byte(UNDERSCORE)
+  out.hex(hash, 8)
+  out.raw(ENDINGS[transport])
+}
+
+const MAX_INT32 = 0x7fffffff
+const UNDERSCORE = 0x5f
+const ENDINGS: Readonly<Record<Transport, Uint8Array>> = {
+  tcp: constant('.pcap'),
+  udp: constant('_udp.pcap'),
+  icmp: constant('_icmp.pcap'),
+  icmpv6: constant('_icmpv6.pcap'),
+  sctp: constant('_sctp.pcap'),
 }
 
 /** null: no name of a stream. */
