@@ -127,18 +127,29 @@ function writeType(out: JsonWriter, from: number, head: Described): void {
   else out.repeat(from + head.typeStart, from + head.typeEnd)
 }
 
-const FORM = /^"application\/x-www-form-urlencoded/i
-const MULTIPART = /^"multipart\/form-data/i
+const FORM = constant('"application/x-www-form-urlencoded')
+const MULTIPART = constant('"multipart/form-data')
 
 function writeParameters(out: JsonWriter, from: number, head: Described, body: Uint8Array): void {
-  const type = head.typeStart < 0 ? '' : out.bytes.toString('latin1', from + head.typeStart, from + head.typeEnd)
-  if (FORM.test(type)) {
+  const start = from + head.typeStart
+  if (head.typeStart >= 0 && beginsWith(out.bytes, start, FORM)) {
     out.raw(PARAMS)
     out.value(parseForm(utf8(body, 0, body.length)))
     out.byte(COMMA)
-  } else if (MULTIPART.test(type)) {
+  } else if (head.typeStart >= 0 && beginsWith(out.bytes, start, MULTIPART)) {
+    // One character a byte, as the body is searched for the boundary.
+    const type = JSON.parse(out.bytes.toString('latin1', start, from + head.typeEnd))
     out.raw(PARAMS)
-    out.value(parseMultipart(body, JSON.parse(type)))
+    out.value(parseMultipart(body, type))
     out.byte(COMMA)
   } else out.raw(NO_PARAMS)
+}
+
+/** In any case of letters. */
+function beginsWith(b: Uint8Array, start: number, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = b[start + i]!
+    if (code !== text[i] && (code | 0x20) !== text[i]) return false
+  }
+  return true
 }
