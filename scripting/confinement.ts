@@ -36,6 +36,9 @@ export async function command(): Promise<[program: string, args: string[]]> {
     // isolated-vm's loader looks there which C library it is on.
     '--allow-fs-read=/etc/alpine-release',
     '--no-node-snapshot',
+    '--v8-pool-size=1',
+    '--preserve-symlinks',
+    '--preserve-symlinks-main',
     // Scripts' heaps are small: helping threads cost more than they help.
     '--single-threaded-gc',
     '--disable-warning=SecurityWarning',
