@@ -122,7 +122,7 @@ interface Piece {
 
 function copied(packet: Packet): Packet {
   const { start, end } = packet
-  return { ...packet, bytes: packet.bytes.slice(start, end), start: 0, end: end - start }
+  return { ...packet, bytes: Uint8Array.prototype.slice.call(packet.bytes, start, end), start: 0, end: end - start }
 }
 
 const NO_PROTOCOLS: Protocols = { dissectors: [], refiners: [], observers: [], faces: [] }

@@ -84,7 +84,7 @@ export class Unclaimed implements Listener {
       this.claimant.bytes(c, half, bytes, start, end, when)
       return
     }
-    const copy = bytes.slice(start, end)
+    const copy = Uint8Array.prototype.slice.call(bytes, start, end)
     this.keep(c, half, copy.length, () => this.claimant.bytes(c, half, copy, 0, copy.length, when))
     for (const [oldest] of this.undecided) {
       if (this.size <= MAX_UNDECIDED) break

@@ -117,7 +117,8 @@ export class Shelf {
 
 function copyOf({ bytes, length, count, starts, spans }: Batch): Batch {
   return {
-    bytes: bytes.slice(0, length),
+    // Not its slice, which copies nothing where the writer's bytes are a Buffer.
+    bytes: Uint8Array.prototype.slice.call(bytes, 0, length),
     length,
     count,
     starts: starts.slice(0, count + 1),

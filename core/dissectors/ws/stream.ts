@@ -51,7 +51,7 @@ export class WebSocketStream {
       for (const one of message === null ? [] : [message].flat()) found.push(this.own(one, half, ctx.moment))
       if (half.progress === null) half.since = at.position < at.end ? ctx.moment : null
     }
-    half.held = this.lost ? NOTHING : at.bytes.slice(at.position, at.end)
+    half.held = this.lost ? NOTHING : Uint8Array.prototype.slice.call(at.bytes, at.position, at.end)
     return found
   }
 
