@@ -103,7 +103,7 @@ export class Pipeline {
     this.witness = witness
     this.listener = witness === null ? listener : new Witnessed(listener, witness)
     this.reassembly = new Reassembly(this.listener, this.tally)
-    this.mayRest = trace === null && witness === null && this.udpObserver === null
+    this.mayRest = trace === null && witness === null && claimant === null && this.udpObserver === null
   }
 
   packet(packet: Packet): void {
