@@ -23,6 +23,9 @@ describe('demo', function () {
     assert.match(stdout, /^\[Prints the slowest routes\] .*GET web\.shop\/$/m)
     assert.match(stdout, /^deliveries: 3 sent = 3 delivered \+ 0 in the spool \+ 0 dead letters$/m)
     assert.match(stdout, /What to try next/)
+    // The summary of scripts, on standard error as what goes wrong in them.
+    assert.match(stdout + stderr, /^script "Alerts Slack on bursts of 5xx\.": [\d ]+ items$/m)
+    assert.doesNotMatch(stdout + stderr, /^script .* errors?$/m)
     const live = await whyNoWire(wireOptions('lo', ''))
     if (live === null) assert.match(stdout, /^deliveries: 1 sent = 1 delivered/m)
     else assert.ok(stdout.includes(`Left out: ${live}`))
