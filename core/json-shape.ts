@@ -52,14 +52,7 @@ export function plain(out: JsonWriter, value: string): void {
 
 /** Any text. */
 export function text(out: JsonWriter, value: string): void {
-  for (let i = 0; i < value.length; i++) {
-    const code = value.charCodeAt(i)
-    if (code < 0x20 || code >= 0x7f || code === QUOTE || code === BACKSLASH) {
-      out.value(value)
-      return
-    }
-  }
-  out.plain(value)
+  if (!out.asciiString(value)) out.value(value)
 }
 
 export function number(out: JsonWriter, value: number): void {
@@ -75,7 +68,7 @@ export function json(out: JsonWriter, value: unknown): void {
   out.value(value)
 }
 
-const [QUOTE, COMMA, OPEN, CLOSE, OPEN_LIST, CLOSE_LIST, BACKSLASH] = [0x22, 0x2c, 0x7b, 0x7d, 0x5b, 0x5d, 0x5c]
+const [COMMA, OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x2c, 0x7b, 0x7d, 0x5b, 0x5d]
 const NULL = constant('null')
 const TRUE = constant('true')
 const FALSE = constant('false')

@@ -12,7 +12,7 @@ import type { ItemError, Json } from '../item.ts'
 import { CLASS_ANY, CLASS_NONE, className, DSO, OPCODES, rcodeName } from './dns/codes.ts'
 import { type Edns, readEdns, readOptions } from './dns/edns.ts'
 import { MessageCursor } from './dns/message-cursor.ts'
-import { writeMessage } from './dns/message-text.ts'
+import { writeRequest, writeResponse } from './dns/message-text.ts'
 import { OPT, readData, typeName } from './dns/records.ts'
 import { readStatefulOperations } from './dns/stateful-operations.ts'
 import { advance, expectTransfer, type Transfers } from './dns/transfers.ts'
@@ -151,7 +151,8 @@ function read(at: Cursor, ctx: Context<Transfers>): Message {
   const cursor = new MessageCursor(at.bytes, start, start + length)
   const { head, body, error } = readMessage(cursor, isForGroups(ctx))
   at.skip(length)
-  writeMessage(ctx.out, body)
+  if (head.response) writeResponse(ctx.out, body)
+  else writeRequest(ctx.out, body)
   const message: Message = { kind: head.response ? 'response' : 'request', body: ctx.out.since(0), key: head.id }
   if (error !== null) message.error = error
   if (head.response) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { JsonWriter } from '../../json-writer.ts'
 import type { DnsFlags, DnsRecord, DnsRequest, DnsResponse } from '../dns.ts'
-import { writeMessage } from './message-text.ts'
+import { writeRequest, writeResponse } from './message-text.ts'
 
 const REQUEST: DnsRequest = {
   opCode: 'Query',
@@ -54,7 +54,8 @@ describe('text of DNS messages', () => {
 
 function textOf(body: DnsRequest): string {
   const out = new JsonWriter(16)
-  writeMessage(out, body)
+  if ('code' in body) writeResponse(out, body as DnsResponse)
+  else writeRequest(out, body)
   return out.bytes.toString('utf8', 0, out.length)
 }
 
