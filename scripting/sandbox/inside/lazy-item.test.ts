@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { isAscii } from 'node:buffer'
 import { types } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Batch } from '../../../core/batch.ts'
 import type { Item } from '../../../core/item.ts'
 import { JsonWriter } from '../../../core/json-writer.ts'
@@ -144,6 +146,36 @@ describe('lazy items', () => {
     })
   }
 
+  it('are let go of by their reader, which fetches nothing for it', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    for (const [sent, columns] of Object.entries(COLUMNS)) {
+      for (const [use, does] of Object.entries(USES)) {
+        const { reader, gone, fetched } = usedUp(columns, does)
+        const asked = fetched.length
+        reader.letGo()
+        // What a WeakRef was made of in this turn of the loop lives to its end.
+        await new Promise(resolve => setImmediate(resolve))
+        collect()
+        assert.equal(gone.deref(), undefined, `${sent}: ${use}`)
+        assert.equal(fetched.length, asked, `${sent}: ${use}`)
+      }
+    }
+  })
+
+  it('stay as they are when their reader lets go', () => {
+    for (const columns of Object.values(COLUMNS)) {
+      const { reader, batch } = opened(ITEMS, columns)
+      const kept = ITEMS.map((_, row) => reader.item(batch, row) as Item)
+      for (const item of kept) item.response?.status
+      reader.letGo()
+      assert.deepEqual(
+        kept.map(item => JSON.stringify(item)),
+        ITEMS.map(item => JSON.stringify(item)),
+      )
+    }
+  })
+
   it('fetch a field once for all items when the host says so', () => {
     const { reader, batch, fetched } = opened(ITEMS, [])
     for (const row of ITEMS.keys()) (reader.item(batch, row) as Item).elapsedTime
@@ -195,6 +227,14 @@ describe('lazy items', () => {
     assert.deepEqual(fetched, [])
   })
 })
+
+/** A reader of items that nobody else holds any more. */
+// biome-ignore lint/suspicious/noExplicitAny: scripts know no types.
+function usedUp(columns: Column[], does: (data: any) => unknown) {
+  const { reader, batch, fetched } = opened(ITEMS, columns)
+  for (const row of ITEMS.keys()) does(reader.item(batch, row))
+  return { reader, fetched, gone: new WeakRef(batch) }
+}
 
 function opened(
   items: Item[],

@@ -52,6 +52,8 @@ export interface ItemReader {
   /** `columns`: JSON text of the columns, each `[kind, ...path]`. */
   open(seq: number, count: number, columns: string, cells: string, texts: string, ascii: boolean): ItemBatch
   item(batch: ItemBatch, row: number): object
+  /** To be called before memory is searched for the items that a script keeps: the reader keeps none itself. */
+  letGo(): void
 }
 
 /** `names`: the fields of every item. */
@@ -101,6 +103,12 @@ export function lazyItems(): ItemReaders {
     filled = 0
     /** The script used most items as a whole: plain objects then cost it less. */
     #parsesAll = false
+    /** The last batch, and what its last item holds. */
+    #batch: ItemBatch | null = null
+    shown: Plain | null = null
+    /** An item that no script sees, used as the script used its last one. */
+    #model: object | null = null
+    #modelling = false
 
     constructor(fetch: Fetch, names: readonly string[]) {
       this.#fetch = fetch
@@ -113,7 +121,12 @@ export function lazyItems(): ItemReaders {
       this.#count = count
       const layout = this.#layouts[columns] ?? this.#layout(columns)
       this.#layouts[columns] = layout
-      return { seq, count, layout, cells: parse(cells), texts, ascii, fetched: null, lines: null }
+      this.#batch = this.#batchOf(seq, count, layout, parse(cells), texts, ascii)
+      return this.#batch
+    }
+
+    #batchOf(seq: number, count: number, layout: Layout, cells: unknown[], texts: string, ascii: boolean): ItemBatch {
+      return { seq, count, layout, cells, texts, ascii, fetched: null, lines: null }
     }
 
     #layout(text: string): Layout {
@@ -147,7 +160,60 @@ export function lazyItems(): ItemReaders {
       return made
     }
 
+    /**
+     * A full collection takes the hidden classes that have no object left, and with them all code that was compiled for
+     * such objects: it would be compiled anew after each. So one item lives on, with all that hangs on one.
+     */
+    letGo(): void {
+      const { shown, filled } = this
+      const batch = this.#batch
+      this.#batch = this.shown = null
+      if (batch === null || batch.count === 0) return
+      this.#modelling = true
+      try {
+        this.#model = this.item(this.#copied(batch, batch.count - 1), 0)
+        if (shown !== null) this.#use(this.#model as Plain, batch.layout, ownKeys(shown))
+      } catch {
+        // What had not come is not fetched for a model, nor is anybody told of a getter that the script put in its way.
+      }
+      this.#modelling = false
+      this.filled = filled
+      this.shown = null
+    }
+
+    /** Reads these fields of an item, as far as they came. */
+    #use(model: Plain, { columns }: Layout, names: (string | symbol)[]): void {
+      const came = (field: Field | undefined) => field !== undefined && (columns[field.id] ?? -1) >= 0
+      for (const name of names) {
+        const field = typeof name === 'string' ? this.#root.children[name] : undefined
+        if (field === undefined || !(came(field) || came(this.#root))) continue
+        const part = getOf(model, name)
+        if (typeof part !== 'object' || part === null) continue
+        for (const inner in field.children) if (came(field.children[inner])) getOf(part, inner)
+      }
+    }
+
+    /** One item as a batch of its own, which keeps nothing else alive. */
+    #copied({ seq, layout, cells, texts, ascii }: ItemBatch, row: number): ItemBatch {
+      const { stride } = layout
+      const own: unknown[] = []
+      let text = ''
+      for (let column = 0; column < stride; column++) {
+        const cell = cells[row * stride + column]
+        if (!isText(cell)) {
+          own[column] = cell
+          continue
+        }
+        const start = text.length
+        text += slice(texts, cell[0], cell[1])
+        own[column] = [start, text.length]
+      }
+      // A slice keeps the whole of which it is one.
+      return this.#batchOf(seq, 1, layout, own, parse(stringify(text)), ascii)
+    }
+
     fetch(batch: ItemBatch, row: number, field: Field, whole: boolean): Fetched {
+      if (this.#modelling) throw new TypeError(`${field.path.join('.')} has not come`)
       const [everyRow, kind, cells, texts, ascii] = this.#fetch(batch.seq, row, stringify(field.path), whole)
       const block = { everyRow, marks: kind === 'object', cells: parse(cells), texts, ascii }
       if (everyRow) {
@@ -172,7 +238,9 @@ export function lazyItems(): ItemReaders {
       handler.start = cell[0]!
       handler.end = cell[1]!
     }
-    const proxy = new ProxyOf({}, handler)
+    const target = {}
+    if (field.id === 0) reader.shown = target
+    const proxy = new ProxyOf(target, handler)
     handler.proxy = proxy
     return proxy
   }
@@ -368,7 +436,7 @@ export function lazyItems(): ItemReaders {
     }
   }
 
-  function isText(cell: unknown): boolean {
+  function isText(cell: unknown): cell is [start: number, end: number] {
     return typeof cell === 'object' && cell !== null && (cell as number[]).length === 2
   }
 

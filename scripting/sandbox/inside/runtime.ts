@@ -350,6 +350,7 @@ export function start(
     },
     settle(through) {
       const due = [...batches.keys()].filter(seq => seq <= through)
+      reader.letGo()
       if (due.length > 0) collect()
       const alive: number[] = []
       for (const seq of due) {
