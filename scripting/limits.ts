@@ -13,12 +13,15 @@ export interface Limits {
   graceMs: number
   /** MB of memory of the sandbox process beside `memoryMb` of each script: some allocations escape a script's limit. */
   processMb: number
-  /** Bytes of items held until every script has seen and dropped them: a slow script makes the caller wait. */
+  /**
+   * Bytes of items held until every script has seen and dropped them: a slow script makes the caller wait. Each time
+   * they are let go of, every script's memory is searched for items that it keeps.
+   */
   heldBytes: number
-  /** Items and bytes that travel together. */
+  /** Items that travel together, and the bytes of them that are held: a journey costs as much as some hundred calls. */
   sheafItems: number
   sheafBytes: number
-  /** ms that an item waits for company: each journey costs as much as a hundred items. */
+  /** ms that an item waits for company. */
   lingerMs: number
   /** Lines of console that a script may print at once, and for how many each second on: others' lines must stay readable. */
   consoleLines: number
@@ -40,10 +43,10 @@ export const LIMITS: Limits = {
   loadMs: 5000,
   graceMs: 1000,
   processMb: 384,
-  heldBytes: 32 * 1024 * 1024,
+  heldBytes: 48 * 1024 * 1024,
   sheafItems: 2048,
-  sheafBytes: 4 * 1024 * 1024,
-  lingerMs: 40,
+  sheafBytes: 12 * 1024 * 1024,
+  lingerMs: 100,
   consoleLines: 1000,
   consoleLinesPerSecond: 200,
   consoleText: 8192,
