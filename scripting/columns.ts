@@ -156,10 +156,14 @@ export class ColumnCutter {
     this.#inResponse = children[names.indexOf('response')] ?? null
   }
 
+  /** Appends the cells of all items. */
+  cutAll(batch: Batch, cells: JsonWriter, texts: JsonWriter): void {
+    if (this.columns.length > 0) for (let i = 0; i < batch.count; i++) this.cut(batch, i, cells, texts)
+  }
+
   /** Appends the cells of item `i`, each followed by a comma. */
   cut(batch: Batch, i: number, cells: JsonWriter, texts: JsonWriter): void {
     const { columns } = this
-    if (columns.length === 0) return
     const found = this.#found
     for (let i = 0; i < found.length; i++) found[i] = -1
     this.#bytes = batch.bytes

@@ -190,12 +190,15 @@ export class ScriptHost {
   items(batch: Batch): undefined | Promise<void> {
     const to = this.#runs.filter(run => run.wantsItems).map(run => run.number)
     if (to.length === 0) return
+    const isFirst = this.#items === 0
     this.#items += batch.count
     if (!this.#shelf.fits(batch)) this.#flush()
     this.#shelf.add(batch)
     // While the bytes are still warm from being written.
-    for (let i = 0; i < batch.count; i++) this.#cutter.cut(batch, i, this.#openCells, this.#openTexts)
-    this.#linger ??= setTimeout(() => this.#flush(), this.#limits.lingerMs)
+    this.#cutter.cutAll(batch, this.#openCells, this.#openTexts)
+    // What scripts read is learned from it: until then each field is asked for.
+    if (isFirst) this.#flush()
+    else this.#linger ??= setTimeout(() => this.#flush(), this.#limits.lingerMs)
     return this.#room()
   }
 
@@ -279,7 +282,7 @@ export class ScriptHost {
   /** Valid until the next cut. */
   #cutAll(cutter: ColumnCutter, sheaf: Sheaf): [cells: Uint8Array, texts: Uint8Array] {
     this.#cells.length = this.#texts.length = 0
-    for (const part of sheaf.parts) for (let i = 0; i < part.count; i++) cutter.cut(part, i, this.#cells, this.#texts)
+    for (const part of sheaf.parts) cutter.cutAll(part, this.#cells, this.#texts)
     return closed(this.#cells, this.#texts)
   }
 
