@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Fault } from '../core/fault.ts'
@@ -106,8 +106,32 @@ describe('scripts are loaded', () => {
 
   it('or refused by name', async () => {
     await writeFile(join(folder, 'notes.md'), '')
-    await assert.rejects(loadScripts([join(folder, 'none.js')]), fault('SCRIPT_NOT_FOUND', /none\.js, found ENOENT/))
+    await assert.rejects(
+      loadScripts([join(folder, 'none.js')]),
+      fault('SCRIPT_NOT_FOUND', /found nothing at .*none\.js$/),
+    )
     await assert.rejects(loadScripts([folder]), fault('SCRIPT_NOT_FOUND', /expected \.js or \.ts files/))
     await assert.rejects(loadScripts([join(folder, 'notes.md')]), fault('SCRIPT_NOT_A_SCRIPT', /ends in \.js or \.ts/))
   })
+  it('or refused by name where they cannot be read', async () => {
+    const locked = join(folder, 'locked.js')
+    await writeFile(locked, '')
+    await chmod(locked, 0)
+    await chmod(folder, 0o755)
+    const asRoot = process.geteuid?.() === 0
+    if (asRoot) process.seteuid?.(NOBODY)
+    try {
+      await assert.rejects(
+        loadScripts([locked]),
+        fault('SCRIPT_UNREADABLE', /^expected a readable script .* at .*locked\.js, found no permission to read$/),
+      )
+    } finally {
+      if (asRoot) process.seteuid?.(0)
+    }
+    const broken = join(folder, 'broken.js')
+    await symlink('/proc/self/mem', broken)
+    await assert.rejects(loadScripts([broken]), fault('SCRIPT_UNREADABLE', /broken\.js, found EIO/))
+  })
 })
+
+const NOBODY = 65534

@@ -19,7 +19,7 @@ export interface Script {
 export async function loadScripts(paths: readonly string[]): Promise<Script[]> {
   const files: string[] = []
   for (const path of paths) files.push(...(await filesAt(path)))
-  return Promise.all(files.map(async file => readScript(file, await readFile(file, 'utf8'))))
+  return Promise.all(files.map(async file => readScript(file, await read(file))))
 }
 
 export function readScript(file: string, source: string): Script {
@@ -40,19 +40,35 @@ export function readScript(file: string, source: string): Script {
 
 async function filesAt(path: string): Promise<string[]> {
   const found = await stat(path).catch(cause => {
-    throw new Fault('SCRIPT_NOT_FOUND', `expected a script or a folder of scripts at ${path}, found ${cause.code}`)
+    throw unreadable(path, cause)
   })
   if (!found.isDirectory()) {
     if (!isScript(path))
       throw new Fault('SCRIPT_NOT_A_SCRIPT', `expected a file that ends in .js or .ts, found ${path}`)
     return [path]
   }
-  const names = (await readdir(path, { withFileTypes: true }))
+  const entries = await readdir(path, { withFileTypes: true }).catch(cause => {
+    throw unreadable(path, cause)
+  })
+  const names = entries
     .filter(entry => entry.isFile() && isScript(entry.name))
     .map(entry => entry.name)
     .sort()
   if (names.length === 0) throw new Fault('SCRIPT_NOT_FOUND', `expected .js or .ts files in ${path}, found none`)
   return names.map(name => join(path, name))
+}
+
+function read(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch(cause => {
+    throw unreadable(file, cause)
+  })
+}
+
+function unreadable(path: string, { code, message }: NodeJS.ErrnoException): Fault {
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return new Fault('SCRIPT_NOT_FOUND', `expected a script or a folder of scripts, found nothing at ${path}`)
+  const found = code === 'EACCES' || code === 'EPERM' ? 'no permission to read' : message
+  return new Fault('SCRIPT_UNREADABLE', `expected a readable script or folder of scripts at ${path}, found ${found}`)
 }
 
 function isScript(file: string): boolean {
