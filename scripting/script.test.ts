@@ -104,6 +104,41 @@ describe('scripts are loaded', () => {
     )
   })
 
+  it('by titles that tell them apart', async () => {
+    await mkdir(join(folder, 'a'))
+    await mkdir(join(folder, 'b'))
+    const texts: [name: string, text: string][] = [
+      ['slow.js', '// Slow.'],
+      ['slow.ts', '// Slow.'],
+      ['other.js', '// Other.'],
+      ['a/x.js', ''],
+      ['b/x.js', ''],
+      ['y.js', '// Y.'],
+      ['a/y.js', '// Y.'],
+    ]
+    for (const [name, text] of texts) await writeFile(join(folder, name), text)
+    const scripts = await loadScripts(texts.map(([name]) => join(folder, name)))
+    assert.deepEqual(
+      scripts.map(({ title }) => title),
+      [
+        'slow.js: Slow.',
+        'slow.ts: Slow.',
+        'Other.',
+        join(folder, 'a/x.js'),
+        join(folder, 'b/x.js'),
+        `${join(folder, 'y.js')}: Y.`,
+        `${join(folder, 'a/y.js')}: Y.`,
+      ],
+    )
+  })
+
+  it('or refused where one is given twice', async () => {
+    await writeFile(join(folder, 'a.js'), '')
+    const twice = fault('SCRIPT_TWICE', /^expected each script once, found .*a\.js twice$/)
+    await assert.rejects(loadScripts([join(folder, 'a.js'), `${folder}/./a.js`]), twice)
+    await assert.rejects(loadScripts([folder, join(folder, 'a.js')]), twice)
+  })
+
   it('or refused by name', async () => {
     await writeFile(join(folder, 'notes.md'), '')
     await assert.rejects(

@@ -1,7 +1,7 @@
 /** A script: its file, its title, and its code as plain JavaScript whose lines and columns are those of the file. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { stripTypeScriptTypes } from 'node:module'
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { Script as Compiled } from 'node:vm'
 import { Fault } from '../core/fault.ts'
 import { HOOKS, nearestHook } from './hooks.ts'
@@ -19,7 +19,19 @@ export interface Script {
 export async function loadScripts(paths: readonly string[]): Promise<Script[]> {
   const files: string[] = []
   for (const path of paths) files.push(...(await filesAt(path)))
-  return Promise.all(files.map(async file => readScript(file, await read(file))))
+  const twice = files.find((file, i) => files.findIndex(other => resolve(other) === resolve(file)) < i)
+  if (twice !== undefined) throw new Fault('SCRIPT_TWICE', `expected each script once, found ${twice} twice`)
+  const scripts = await Promise.all(files.map(async file => readScript(file, await read(file))))
+  return scripts.map(script => ({ ...script, title: distinctTitle(script, scripts) }))
+}
+
+/** Where others have the same title, the file says which is which: in front, since long titles are cut at their end. */
+function distinctTitle({ title, file }: Script, scripts: readonly Script[]): string {
+  const namesakes = scripts.filter(other => other.title === title)
+  if (namesakes.length === 1) return title
+  const name = basename(file)
+  const shown = namesakes.filter(other => basename(other.file) === name).length === 1 ? name : file
+  return title === name ? shown : `${shown}: ${title}`
 }
 
 export function readScript(file: string, source: string): Script {
