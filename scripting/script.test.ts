@@ -45,7 +45,11 @@ describe('a script', () => {
       () => readScript('x/a.js', '// T\nvar ok = 1\nvar a = = 2'),
       fault('SCRIPT_SYNTAX', /^x\/a\.js:3:9: Unexpected token '='$/),
     )
-    assert.throws(() => readScript('x/a.ts', '// T\nenum A { B }'), fault('SCRIPT_SYNTAX', /^x\/a\.ts: .*enum/))
+    assert.throws(() => readScript('x/a.ts', '// T\nenum A { B }'), fault('SCRIPT_SYNTAX', /^x\/a\.ts:2:1: .*enum/))
+    assert.throws(
+      () => readScript('x/a.ts', '// T\n\nclass A {\n  constructor(private a: number) {}\n}'),
+      fault('SCRIPT_SYNTAX', /^x\/a\.ts:4:23: .*parameter property/),
+    )
     assert.throws(
       () => readScript('a.js', "import fs from 'node:fs'"),
       fault('SCRIPT_SYNTAX', /^a\.js:1:1: a script stands alone/),

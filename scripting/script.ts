@@ -94,7 +94,7 @@ function plain(source: string, file: string): string {
     try {
       code = stripTypeScriptTypes(code, { mode: 'strip' })
     } catch (error) {
-      throw new Fault('SCRIPT_SYNTAX', `${file}: ${firstLine(error)}`)
+      throw syntaxFault(file, error as Error)
     }
   }
   const imported = /^import\b(?!\s*\()/m.exec(withoutWords(code))
@@ -115,21 +115,17 @@ function compile(code: string, file: string): void {
   try {
     new Compiled(code, { filename: file })
   } catch (error) {
-    // The stack begins with `file:line`, the line itself, and a line of blanks and carets below it.
-    const lines = String((error as Error).stack).split('\n')
-    const line = /:(\d+)$/.exec(lines[0]!)?.[1] ?? '1'
-    const column = (lines.find(text => /^\s*\^+\s*$/.test(text))?.indexOf('^') ?? 0) + 1
-    throw new Fault('SCRIPT_SYNTAX', `${file}:${line}:${column}: ${(error as Error).message}`)
+    throw syntaxFault(file, error as Error)
   }
 }
 
-function firstLine(error: unknown): string {
-  return (
-    String((error as Error).message)
-      .split('\n')
-      .map(line => line.trim())
-      .find(line => line !== '') ?? ''
-  )
+/** The stack begins with `file:line`, the line itself, perhaps those around it, and a line of blanks and carets below. */
+function syntaxFault(file: string, { message, stack }: Error): Fault {
+  const lines = String(stack).split('\n')
+  const line = /:(\d+)$/.exec(lines[0]!)?.[1] ?? '1'
+  const column = (lines.find(text => /^\s*\^+\s*$/.test(text))?.indexOf('^') ?? 0) + 1
+  const cause = message.split('\n').find(text => text.trim() !== '') ?? ''
+  return new Fault('SCRIPT_SYNTAX', `${file}:${line}:${column}: ${cause.trim()}`)
 }
 
 function titleOf(source: string): string | null {
