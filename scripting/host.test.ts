@@ -282,14 +282,14 @@ describe('a script that fails', () => {
       does: 'allocates without end',
       code: "  for (var all = []; ; ) all.push({ text: 'x' + all.length })",
       kind: 'memory',
-      place: 'bad.js',
+      place: 'bad.js:2',
       cause: /used more than 32 MB of memory/,
     },
     {
       does: 'takes the process with it',
       code: "  'x'.repeat(5e8).split('')",
       kind: 'crash',
-      place: 'bad.js',
+      place: 'bad.js:2',
       cause: /the sandbox process died: SIG|MB of memory/,
     },
   ]
@@ -335,15 +335,34 @@ describe('a script that fails', () => {
         'bad.js': `// Bad one\nfunction onItemCaptured(data) {\n  ${code}\n}`,
         'good.js': WITNESS,
       })
-      await stage.hand(items(40))
+      await stage.hand(items(20))
       const summary = await stage.end()
-      assert.deepEqual(seenBy(stage), all(40))
+      assert.deepEqual(seenBy(stage), all(20))
       assert.equal(stage.errors.length, 1)
       assert.match(stage.errors[0]!.cause, cause)
       if (/Error/.test(cause.source)) assert.equal(stage.errors[0]!.line, 3)
       assert.equal(stage.errors[0]!.setApart, false)
-      assert.equal(summary['Bad one']!.errors, 40)
-      assert.equal(summary['Bad one']!.itemsSeen, 40)
+      assert.equal(summary['Bad one']!.errors, 20)
+      assert.equal(summary['Bad one']!.itemsSeen, 20)
+    })
+  }
+
+  for (const [does, code, cause] of [
+    ['recurses', '(function down() { down() })()', /RangeError: Maximum call stack/],
+    ['allocates', 'for (var all = []; ; ) all.push(new ArrayBuffer(1e7))', /RangeError: Array buffer allocation/],
+  ] as const) {
+    it(`is set apart when it ${does} without end at every call; the others miss nothing`, async () => {
+      const stage = await Stage.open({
+        'bad.js': `// Bad one\nfunction onItemCaptured(data) {\n  if (data.index !== 5) ${code}\n}`,
+        'good.js': WITNESS,
+      })
+      await stage.hand(items(100))
+      const summary = await stage.end()
+      assert.deepEqual(seenBy(stage), all(100))
+      assert.match(summary['Bad one']!.setApart!, /30 calls in a row ended with/)
+      assert.match(summary['Bad one']!.setApart!, cause)
+      // The calls before the one that went well do not count.
+      assert.equal(summary['Bad one']!.errors, 5 + 30 + 1)
     })
   }
 
@@ -375,7 +394,9 @@ describe('a script that fails', () => {
         all(100),
       )
       assert.equal(summary[title]!.itemsSeen, 100)
-      assert.ok(stage.lines.some(line => line.script === title && /global variables begin anew/.test(line.text)))
+      const told = stage.lines.filter(line => line.script === title && /global variables begin anew/.test(line.text))
+      assert.ok(told.length > 0)
+      for (const { text } of told) assert.match(text, /because of b\.js|not known whose fault/)
     }
   })
 

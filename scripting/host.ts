@@ -550,7 +550,9 @@ export class ScriptHost {
   }
 
   #setApart(run: Run, failure: Failure): void {
-    const error = new ScriptError(run.script, failure)
+    // A limit that no stack tells of: at least where the hook begins.
+    const line = failure.line ?? hookLine(failure.hook, run.script.code)
+    const error = new ScriptError(run.script, { ...failure, line })
     run.errors++
     run.setApart = error.cause
     run.hooks.clear()
@@ -588,7 +590,7 @@ export class ScriptHost {
       keepBodies,
       sought = null,
     } = this.#settings.dissection ?? { worker: '', node: null, keepBodies: 0 }
-    const { consoleLines, consoleLinesPerSecond, consoleText, timers, causes } = this.#limits
+    const { consoleLines, consoleLinesPerSecond, consoleText, timers, exhaustions, causes } = this.#limits
     sandbox.send({
       type: 'load',
       inside: this.#inside,
@@ -608,6 +610,7 @@ export class ScriptHost {
         consoleLinesPerSecond,
         consoleText,
         timers,
+        exhaustions,
         causes,
       },
       scripts: this.#runs
@@ -655,12 +658,11 @@ export class ScriptHost {
     // Nobody keeps anything any more.
     for (const sheaf of this.#shelf.sheaves) if (sheaf.waiting.size === 0) this.#shelf.drop(sheaf)
     if (wasReady) {
-      for (const run of this.#runs) {
-        if (run.setApart === null) {
-          const text = `${cause}; started again: global variables begin anew`
-          this.#settings.console({ script: run.title, level: 'warning', text })
-        }
-      }
+      // Who reads it below a script's name must not take that one for the culprit.
+      const why = inside.length === 1 ? `because of ${inside[0]!.script.file}` : `(${cause}; not known whose fault)`
+      const text = `the sandbox process was started again ${why}: global variables begin anew`
+      for (const run of this.#runs)
+        if (run.setApart === null) this.#settings.console({ script: run.title, level: 'warning', text })
     }
     this.#startProcess().catch((error: Error) => this.#giveUp(error))
   }
@@ -832,6 +834,12 @@ function batchOf(lines: Buffer, count: number): Batch {
   }
   const spans = new Int32Array(count * SPANS).fill(-1)
   return { bytes: lines, length: lines.length, count, starts, spans, keep() {}, free() {} }
+}
+
+/** Line on which the script's hook is defined. */
+function hookLine(hook: string, code: string): number | null {
+  const at = code.search(new RegExp(`^.*\\b(function\\*?\\s+${hook}|${hook}\\s*=)`, 'm'))
+  return at < 0 ? null : code.slice(0, at).split('\n').length
 }
 
 /** Line and column of the first place in the stack that names the file. */

@@ -30,6 +30,8 @@ export interface Limits {
   consoleText: number
   /** Timers of one script that wait: each is a task of the process. */
   timers: number
+  /** Calls in a row that end for want of stack or of memory: each takes as long as a thousand others. */
+  exhaustions: number
   /** Distinct causes of failure that one script is reported for; further ones are counted. */
   causes: number
   /** ms that promises and timers get to end when the host stops. */
@@ -51,6 +53,7 @@ export const LIMITS: Limits = {
   consoleLinesPerSecond: 200,
   consoleText: 8192,
   timers: 1000,
+  exhaustions: 30,
   causes: 20,
   stopMs: 2000,
 }

@@ -94,8 +94,12 @@ export class SandboxProcess {
   }
 }
 
+/** What an engine says before it dies, the telling lines first. */
+const LAST_LINES = [/out of memory|fatal javascript|check failed/i, /fatal|error/i]
+
 function ending(code: number | null, signal: string | null, words: string): string {
   const how = signal ?? `exit code ${code}`
-  const told = words.split('\n').find(line => /fatal|error|out of memory|check failed/i.test(line))
+  const lines = words.split('\n')
+  const told = LAST_LINES.map(telling => lines.find(line => telling.test(line))).find(line => line !== undefined)
   return told === undefined ? how : `${how}: ${told.replace(/^[#\s]+/, '').trim()}`
 }

@@ -384,6 +384,10 @@ class Lane {
         if (task.name === 'keep') tell({ type: 'kept', script: this.script, seq: task.seq })
         if (task.name === 'items' || task.name === 'packets') seen = task.seq
         rows = Number(progress.rows)
+        if (progress.exhausted !== undefined) {
+          const cause = `${this.#limits.exhaustions} calls in a row ended with ${String(progress.exhausted)}`
+          throw new Lost('memory', cause, '')
+        }
       }
     } catch (error) {
       if (!(error instanceof Lost)) throw error

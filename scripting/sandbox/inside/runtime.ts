@@ -28,6 +28,7 @@ export interface Settings {
   consoleText: number
   sliceMs: number
   timers: number
+  exhaustions: number
   causes: number
 }
 
@@ -50,6 +51,8 @@ export interface Progress {
   errors: number
   pending: number
   muted: number
+  /** Why the script must not be called again: what its last calls all ended with. */
+  exhausted?: string
 }
 
 export interface Inside extends Dissecting {
@@ -85,6 +88,7 @@ export function start(
   const { defineProperty, create } = Object
   const StringOf = String
   const PromiseOf = Promise
+  const RangeErrorOf = RangeError
   const then = Function.prototype.call.bind(Promise.prototype.then) as (
     promise: Promise<unknown>,
     done: () => void,
@@ -232,13 +236,28 @@ export function start(
 
   const hooks: { onItemCaptured?: Hook | undefined; onPacketCaptured?: Hook | undefined } = create(null)
 
+  /** Calls in a row that ended for want of stack or memory, and with what the last one did. */
+  let exhaustions = 0
+  let exhaustion = ''
+
   function call(name: string, hook: Hook, argument: unknown): void {
     try {
       const result = hook(argument)
       if (result !== undefined) returned(name, result)
+      if (exhaustions > 0) exhaustions = 0
     } catch (error) {
       failed(name, 'exception', error)
+      const wanted = want(error)
+      exhaustion = wanted ?? ''
+      exhaustions = wanted === null ? 0 : exhaustions + 1
     }
+  }
+
+  /** Of what the call had too little. */
+  function want(error: unknown): string | null {
+    if (!(error instanceof RangeErrorOf)) return null
+    const cause = describe(error)
+    return /Maximum call stack size|allocation failed/.test(cause) ? cause : null
   }
 
   function returned(name: string, result: unknown): void {
@@ -280,7 +299,7 @@ export function start(
     if (batch !== null) {
       const hook = hooks.onItemCaptured!
       const { count } = batch
-      while (row < count) {
+      while (row < count && exhaustions < settings.exhaustions) {
         call('onItemCaptured', hook, reader.item(batch, row++))
         if (row < look) continue
         const time = now() - begun
@@ -290,7 +309,7 @@ export function start(
     } else if (packets !== null) {
       const hook = hooks.onPacketCaptured!
       const { count } = packets
-      while (row < count) {
+      while (row < count && exhaustions < settings.exhaustions) {
         call('onPacketCaptured', hook, packetAt(packets, row++))
         if (row < look) continue
         const time = now() - begun
@@ -304,7 +323,9 @@ export function start(
   }
 
   function progress(more: boolean): string {
-    const text = stringify({ rows: row, more, ...counts, pending } satisfies Progress)
+    const told: Progress = { rows: row, more, ...counts, pending }
+    if (exhaustions >= settings.exhaustions) told.exhausted = exhaustion
+    const text = stringify(told)
     counts.passed = counts.failed = counts.errors = counts.muted = 0
     return text
   }
