@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Fault } from '../core/fault.ts'
 import { type NewOrder, SPOOL_LIMITS, Spool } from './spool.ts'
 
 function order(id: string, text = ''): NewOrder {
@@ -58,11 +59,8 @@ describe('spool', () => {
 
   it('becomes empty by itself on a disk that is full, and takes again when there is room', async function () {
     this.timeout(20_000)
-    const disk = join(directory, 'disk')
-    mkdirSync(disk)
-    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', disk])
-    // Only root may make a small disk.
-    if (mounted.status !== 0) return this.skip()
+    const disk = smallDisk(directory, '16m')
+    if (disk === null) return this.skip()
     try {
       const spool = Spool.open(join(disk, 'spool'))
       for (let i = 0; i < 100; i++) await spool.add(order(`early ${i}`, 'x'.repeat(5_000)))
@@ -85,6 +83,50 @@ describe('spool', () => {
     }
   })
 
+  it('opens on a disk that is full, where what waits is listed and delivered', async function () {
+    const disk = smallDisk(directory, '16m')
+    if (disk === null) return this.skip()
+    try {
+      const before = Spool.open(join(disk, 'spool'))
+      for (let i = 0; i < 100; i++) await before.add(order(`${i}`, 'x'.repeat(5_000)))
+      await before.close()
+      fill(join(disk, 'glut'))
+
+      const listing = Spool.open(join(disk, 'spool'))
+      assert.equal(listing.backlog()[0]!.spooled, 100)
+      await listing.close()
+
+      const delivering = Spool.open(join(disk, 'spool'))
+      await assert.rejects(delivering.add(order('late', 'x'.repeat(5_000))), { code: 'SPOOL_DISK_FULL' })
+      for (let left = 100; left > 0; left--) await delivering.delivered(delivering.next('sink x')!)
+      await delivering.close()
+
+      const after = Spool.open(join(disk, 'spool'))
+      const { produced, delivered, spooled } = after.counts()
+      assert.deepEqual({ produced, delivered, spooled }, { produced: 100, delivered: 100, spooled: 0 })
+      await after.close()
+    } finally {
+      spawnSync('umount', [disk])
+    }
+  })
+
+  it('says that the disk is full where there is no room for a spool, and does not wait for room to close', async function () {
+    const disk = smallDisk(directory, '16m')
+    if (disk === null) return this.skip()
+    try {
+      await Spool.open(join(disk, 'spool')).close()
+      rmSync(join(disk, 'spool', 'reserve'))
+      fill(join(disk, 'glut'))
+      const spool = Spool.open(join(disk, 'spool'))
+      assert.throws(() => spool.add(order('late')), { code: 'SPOOL_DISK_FULL' })
+      spool.count('refused')
+      await spool.close()
+      assert.throws(() => Spool.open(join(disk, 'another')), { code: 'SPOOL_DISK_FULL', message: /the disk is full/ })
+    } finally {
+      spawnSync('umount', [disk])
+    }
+  })
+
   it('finishes at close what was begun', async () => {
     const before = Spool.open(directory)
     const adding = Promise.all(['a', 'b', 'c'].map(id => before.add(order(id))))
@@ -101,8 +143,18 @@ describe('spool', () => {
     const garbage = join(directory, 'garbage')
     mkdirSync(garbage)
     writeFileSync(join(garbage, 'spool.db'), 'no database at all, but long enough to be looked at '.repeat(100))
-    for (const wrong of [file, garbage]) {
-      assert.throws(() => Spool.open(wrong), { code: 'SPOOL_UNUSABLE', message: new RegExp(wrong) })
+    for (const [wrong, code, message] of [
+      [file, 'SPOOL_UNUSABLE', /needs a directory/],
+      [garbage, 'SPOOL_DAMAGED', /spool\.db is damaged/],
+    ] as const) {
+      assert.throws(
+        () => Spool.open(wrong),
+        (fault: Fault) => {
+          assert.equal(fault.code, code)
+          assert.match(fault.message, message)
+          return fault.message.includes(wrong)
+        },
+      )
     }
   })
 
@@ -114,6 +166,13 @@ describe('spool', () => {
     assert.throws(() => Spool.open(directory), { code: 'SPOOL_LAYOUT' })
   })
 })
+
+/** null: only root may make one. */
+function smallDisk(directory: string, size: string): string | null {
+  const disk = join(directory, 'disk')
+  mkdirSync(disk)
+  return spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', disk]).status === 0 ? disk : null
+}
 
 /** Takes what is left of the disk, to the last page. */
 function fill(path: string): void {

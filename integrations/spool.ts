@@ -2,7 +2,7 @@
  * Spool: orders on disk until the other side has them, dead letters, and the counts that prove nothing vanished. One
  * SQLite file (WAL) in a directory that one process holds. What add() has resolved survives SIGKILL and loss of power.
  */
-import { chmodSync, closeSync, fdatasync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, fdatasync, fsyncSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { Fault } from '../core/fault.ts'
@@ -147,6 +147,7 @@ export class Spool {
   #looking: NodeJS.Timeout | null = null
   #idle: (() => void)[] = []
   #broken: Fault | null = null
+  #closing = false
   /** Asked for and not yet committed. */
   #reserved = { orders: 0, bytes: 0 }
   /** Highest number the disk is known to have. What is younger is not handed out. */
@@ -157,9 +158,7 @@ export class Spool {
       makeFolder(directory)
       return new Spool(directory, claim(directory, limits), limits)
     } catch (error) {
-      if (error instanceof Fault) throw error
-      const { message } = error as Error
-      throw new Fault('SPOOL_UNUSABLE', `the spool needs a directory of its own to write to, ${directory}: ${message}`)
+      throw openingFault(directory, error)
     }
   }
 
@@ -291,8 +290,9 @@ export class Spool {
     return this.#statements.backlog.all() as unknown as Backlog[]
   }
 
-  /** Writes what is left to write, and lets go of the directory. */
+  /** Writes what is left to write, if the disk takes it, and lets go of the directory. */
   async close(): Promise<void> {
+    this.#closing = true
     while (this.#flushing !== null || this.#syncing) await new Promise<void>(resolve => this.#idle.push(resolve))
     if (this.#looking !== null) clearInterval(this.#looking)
     closeSync(this.#wal)
@@ -394,6 +394,11 @@ export class Spool {
     this.#awaitRoom()
     this.#foldLog()
     if (this.#commit(records) === null) return
+    if (this.#closing) {
+      // Room may never come. What is not written down is sent once more by the next process.
+      for (const record of records) record.done()
+      return
+    }
     this.#writes = records
     this.#flushing = setTimeout(() => this.#flush(), DISK_PAUSE_MS)
   }
@@ -513,7 +518,9 @@ function claim(directory: string, { fileBytes }: SpoolLimits): DatabaseSync {
     if (layout > LAYOUT) {
       throw new Fault('SPOOL_LAYOUT', `${path} was written by a later version (layout ${layout}, expected ${LAYOUT})`)
     }
-    database.exec(`begin immediate; ${layout === 0 ? SCHEMA : ''} pragma user_version = ${LAYOUT}; commit`)
+    // Nothing is written to a spool that is there: on a full disk what waits is still to be listed and delivered.
+    const layingOut = layout === 0 ? `${SCHEMA} pragma user_version = ${LAYOUT};` : ''
+    database.exec(`begin immediate; ${layingOut} commit`)
     database.exec(`pragma synchronous = normal; pragma journal_size_limit = ${LOG_BYTES}`)
     const { page_size: pageBytes } = database.prepare('pragma page_size').get() as { page_size: number }
     database.exec(`pragma max_page_count = ${Math.floor(fileBytes / pageBytes)}`)
@@ -525,7 +532,7 @@ function claim(directory: string, { fileBytes }: SpoolLimits): DatabaseSync {
   // The orders hold the passwords of their receivers.
   chmodSync(path, 0o600)
   chmodSync(`${path}-wal`, 0o600)
-  writeFileSync(join(directory, OWNER), `${process.pid}\n`)
+  sign(directory)
   // The files are on disk when the directory that names them is.
   const folder = openSync(directory, 'r')
   fsyncSync(folder)
@@ -536,6 +543,17 @@ function claim(directory: string, { fileBytes }: SpoolLimits): DatabaseSync {
 /** Tells whom to ask; it is not the lock. */
 const OWNER = 'owner.pid'
 
+function sign(directory: string): void {
+  const path = join(directory, OWNER)
+  try {
+    writeFileSync(path, `${process.pid}\n`)
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
+    // Better nobody's number than the last one's.
+    rmSync(path, { force: true })
+  }
+}
+
 function owner(directory: string): string {
   try {
     return readFileSync(join(directory, OWNER), 'utf8').trim()
@@ -544,10 +562,32 @@ function owner(directory: string): string {
   }
 }
 
+/** Why there is no spool, for people. */
+function openingFault(directory: string, error: unknown): Fault {
+  if (error instanceof Fault) return error
+  const { message } = error as Error
+  if (isDiskFull(error)) {
+    return new Fault('SPOOL_DISK_FULL', `the disk is full, and the spool in ${directory} can't be opened: ${message}`)
+  }
+  if (DAMAGED.has(sqliteCode(error))) {
+    const found = `${join(directory, FILE)} is damaged, or no spool at all: ${message}`
+    return new Fault('SPOOL_DAMAGED', `${found}; what waits there can't be read: move it away, and a new one is made`)
+  }
+  return new Fault('SPOOL_UNUSABLE', `the spool needs a directory of its own to write to, ${directory}: ${message}`)
+}
+
 const SQLITE_BUSY = 5
 const SQLITE_FULL = 13
 /** SQLITE_IOERR and its extended codes: `code & 0xff`. */
 const SQLITE_IOERR = 10
+const SQLITE_CORRUPT = 11
+const SQLITE_NOTADB = 26
+const DAMAGED: ReadonlySet<number | null> = new Set([SQLITE_CORRUPT, SQLITE_NOTADB])
+
+function isDiskFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return sqliteCode(error) === SQLITE_FULL || code === 'ENOSPC' || code === 'EDQUOT'
+}
 
 function diskFault(error: unknown): Fault {
   if (error instanceof Fault) return error
