@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readScript } from '../scripting/script.ts'
@@ -64,4 +64,41 @@ describe('new script', function () {
     })
     assert.match(stdout, /'elapsed' does not exist/)
   })
+  it('says how to try it in words that a shell reads so, whatever the name', async () => {
+    const odd = join(folder, 'odd')
+    mkdirSync(odd)
+    for (const name of ['we ird.js', '-x.js', "it's", '$(touch evil)', 'v1.2']) {
+      const made = run(odd, 'new', 'script', '--', name)
+      assert.equal(made.status, 0, made.stderr)
+      const words = /Try it: (.*)\n$/.exec(made.stdout)![1]!
+      const tried = spawnSync('sh', ['-c', `${words} --quiet`], { cwd: odd, encoding: 'utf8' })
+      assert.equal(tried.status, 0, `${words}: ${tried.stderr}`)
+    }
+    assert.deepEqual(readdirSync(odd).sort(), ['$(touch evil).js', '-x.js', "it's.js", 'v1.2.js', 'we ird.js'])
+  })
+
+  it('refuses a name that is none, or is that of something else', () => {
+    const bare = join(folder, 'bare')
+    mkdirSync(bare)
+    for (const name of ['.', '..', './', 'x/', '', '.js', '../x.py', 'x.mjs', 'x.ts']) {
+      const { stderr, status } = run(bare, 'new', 'script', name)
+      assert.equal(stderr, `hookline: expected a name that ends in .js, or in nothing, found "${name}"\n`)
+      assert.equal(status, 2)
+    }
+    assert.deepEqual(readdirSync(bare), [])
+    assert.ok(!existsSync(join(folder, 'x.py.js')))
+  })
+
+  it('leaves nothing behind where it cannot be written whole', () => {
+    // No file may grow: what a full disk does, for whoever has no disk to fill.
+    const script = 'ulimit -f 0; exec "$0" new script full'
+    const { stderr, status } = spawnSync('sh', ['-c', script, `${HOME}hookline`], { cwd: folder, encoding: 'utf8' })
+    assert.match(stderr, /^hookline: expected to write full\.js, found EFBIG[^\n]*\n$/)
+    assert.equal(status, 2)
+    assert.ok(!existsSync(join(folder, 'full.js')))
+  })
+
+  function run(cwd: string, ...words: string[]) {
+    return spawnSync(`${HOME}hookline`, words, { cwd, encoding: 'utf8' })
+  }
 })

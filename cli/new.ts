@@ -1,9 +1,10 @@
 /** `hookline new script NAME`: a starter with every hook, commented, and types for the editor. */
-import { writeFile } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { basename, extname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { Fault } from '../core/fault.ts'
+import { printable } from './terminal.ts'
 
 const HOME = fileURLToPath(new URL('..', import.meta.url))
 const TYPES = `${HOME}scripting/script.d.ts`
@@ -26,29 +27,52 @@ Examples:
       const path = await writeStarter(name, typescript ? '.ts' : '.js')
       const here = relative(process.cwd(), HOME) || '.'
       const capture = relative(process.cwd(), `${HOME}examples/captures/shop.pcap`)
-      console.log(`${path} is written. Try it: ${here}/hookline run ${path} --pcap ${capture}`)
+      const trial = [`${here}/hookline`, 'run', path.startsWith('-') ? `./${path}` : path, '--pcap', capture]
+        .map(shellWord)
+        .join(' ')
+      console.log(printable(`${path} is written. Try it: ${trial}`))
     })
 }
 
 async function writeStarter(name: string, ending: '.js' | '.ts'): Promise<string> {
   const given = extname(name)
-  if (given !== '' && given !== ending && (given === '.js' || given === '.ts'))
-    throw new Fault('SCRIPT_ENDING', `expected a name that ends in ${ending}, or in nothing, found "${name}"`)
+  // What has a digit is a part of the name: `slow-v1.2`.
+  const wrongEnding = /^\.[a-z]+$/i.test(given) && given !== ending
+  if (wrongEnding || name.endsWith('/') || ['', '.', '..', ending].includes(basename(name)))
+    throw new Fault('SCRIPT_NAME', `expected a name that ends in ${ending}, or in nothing, found "${name}"`)
   const path = given === ending ? name : name + ending
   const folder = resolve(path, '..')
   const types = relative(folder, TYPES)
-  const title = basename(path, ending).replace(/[-_]+/g, ' ').trim()
+  const title = basename(path, ending)
+    .replace(/[-_\s]+/g, ' ')
+    .trim()
   const text = starter(title.charAt(0).toUpperCase() + title.slice(1), types, ending)
+  const file = await open(path, 'wx').catch(error => {
+    throw unwritable(path, folder, error)
+  })
   try {
-    await writeFile(path, text, { flag: 'wx' })
+    await file.writeFile(text)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST') throw new Fault('SCRIPT_EXISTS', `${path} is there already; it was not touched`)
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new Fault('FOLDER_MISSING', `there is no folder ${folder}`)
-    if (code === 'EACCES' || code === 'EROFS') throw new Fault('SCRIPT_NOT_WRITABLE', `${path} may not be written here`)
-    throw error
+    // Half a starter would be in the way of the next try.
+    await rm(path, { force: true })
+    throw unwritable(path, folder, error as NodeJS.ErrnoException)
+  } finally {
+    await file.close()
   }
   return path
+}
+
+function unwritable(path: string, folder: string, { code, message }: NodeJS.ErrnoException): Fault {
+  if (code === 'EEXIST') return new Fault('SCRIPT_EXISTS', `${path} is there already; it was not touched`)
+  if (code === 'ENOENT' || code === 'ENOTDIR') return new Fault('FOLDER_MISSING', `there is no folder ${folder}`)
+  if (code === 'EACCES' || code === 'EROFS') return new Fault('SCRIPT_NOT_WRITABLE', `${path} may not be written here`)
+  const found = code === 'ENOSPC' || code === 'EDQUOT' ? 'a full disk' : message
+  return new Fault('SCRIPT_NOT_WRITABLE', `expected to write ${path}, found ${found}`)
+}
+
+/** Quoted where a shell would read it otherwise. */
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 function starter(title: string, types: string, ending: '.js' | '.ts'): string {
