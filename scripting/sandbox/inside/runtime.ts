@@ -255,9 +255,14 @@ export function start(
 
   /** Of what the call had too little. */
   function want(error: unknown): string | null {
-    if (!(error instanceof RangeErrorOf)) return null
-    const cause = describe(error)
-    return /Maximum call stack size|allocation failed/.test(cause) ? cause : null
+    try {
+      if (!(error instanceof RangeErrorOf)) return null
+      const cause = describe(error)
+      return cause.includes('Maximum call stack size') || cause.includes('allocation failed') ? cause : null
+    } catch {
+      // A proxy that throws when it is looked at.
+      return null
+    }
   }
 
   function returned(name: string, result: unknown): void {
