@@ -31,8 +31,18 @@ describe('summary', () => {
 
   it('has rows of scripts’ protocols, and none of those that were not asked for', () => {
     assert.deepEqual(rows({ http: [0, 700], echo: [7, 9] }, []), [['echo', 7, 9]])
-    assert.match(told({ http: [0, 700] }, []), /^no items: nothing here speaks a protocol that was asked for$/m)
-    assert.match(told({}, FACES), /^no items: nothing here speaks a protocol that Hookline knows$/m)
+    assert.match(told({ http: [0, 700] }, [], 1), /^no items: nothing here speaks a protocol that was asked for$/m)
+    assert.match(told({}, FACES, 1), /^no items: nothing here speaks a protocol that Hookline knows$/m)
+    assert.match(told({}, FACES, 0), /^no items: no packet was read$/m)
+  })
+
+  it('names link types that are not read, and claims nothing of packets that nobody has looked into', () => {
+    const all = told({}, FACES, 4, [9999, 9999, 147, 9999])
+    assert.match(all, /^no items: no packet could be read$/m)
+    assert.match(all, /^link type 9999 is not read: 3 packets\nlink type 147 is not read: 1 packet$/m)
+    assert.match(told({}, FACES, 2, [147]), /^no items: nothing here speaks a protocol that Hookline knows$/m)
+    const many = Array.from({ length: 100 }, (_, i) => 500 + i)
+    assert.match(told({}, FACES, 100, many), /^link type 515 is not read: 1 packet\nmore link types are not read: 84 /m)
   })
 })
 
@@ -43,8 +53,10 @@ function face(name: string, abbr: string, family = name): Face {
 
 type Counts = Record<string, [items: number, bytes: number]>
 
-function told(counts: Counts, faces: Face[]): string {
+function told(counts: Counts, faces: Face[], packets = 0, unknownLinks: number[] = []): string {
   const tally = new Tally()
+  tally.packets = packets
+  for (const linkType of unknownLinks) tally.unknownLink(linkType)
   for (const [name, [items, bytes]] of Object.entries(counts)) Object.assign(tally.protocol(name), { items, bytes })
   const nothing = { remarks: [], account: [], scripts: [], sent: null, spool: '', seconds: 0, interrupted: false }
   return summary({ tally, faces, ...nothing }, 1)

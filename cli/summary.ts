@@ -36,10 +36,7 @@ const HEADINGS = ['items', 'pairs', 'half pairs', 'events', 'failed', 'bytes']
 function protocols(tally: Tally, { faces }: Ended, depth: number): string[] {
   const titles = new Map(faces.map(({ name, abbr }) => [name, abbr]))
   const found = [...withoutCarriers(tally, faces)].sort(([, a], [, b]) => b.items - a.items)
-  if (found.length === 0)
-    return [
-      `no items: nothing here speaks a protocol that ${tally.protocols.size > 0 ? 'was asked for' : 'Hookline knows'}`,
-    ]
+  if (found.length === 0) return [`no items: ${whyNone(tally)}`]
   const rows = found.map(([name, p]) => [
     titles.get(name) ?? name,
     ...[p.items, p.pairs, p.halfPairs, p.events, p.failed, p.bytes].map(grouped),
@@ -50,6 +47,13 @@ function protocols(tally: Tally, { faces }: Ended, depth: number): string[] {
     const text = row.map((cell, k) => (k === 0 ? cell.padEnd(widths[k]!) : cell.padStart(widths[k]!))).join('  ')
     return i === 0 ? paint(text, 'dim', depth) : text
   })
+}
+
+function whyNone({ packets, protocols, unknownLinks }: Tally): string {
+  if (packets === 0) return 'no packet was read'
+  const unread = [...unknownLinks.values()].reduce((sum, count) => sum + count, 0)
+  if (unread === packets) return 'no packet could be read'
+  return `nothing here speaks a protocol that ${protocols.size > 0 ? 'was asked for' : 'Hookline knows'}`
 }
 
 /**
@@ -73,7 +77,7 @@ function withoutCarriers({ protocols }: Tally, faces: readonly Face[]): Map<stri
 }
 
 function bytes(tally: Tally, { seconds, interrupted }: Ended): string[] {
-  const { packets, bytes, headers, parsed, skipped, skippedBytes, missing, gaps, connections } = tally
+  const { packets, bytes, headers, parsed, skipped, skippedBytes, unknownLinks, missing, gaps, connections } = tally
   const lines = [
     `${counted(packets, 'packet')} of ${counted(connections, 'connection')} in ${seconds.toFixed(1)} s${interrupted ? ', interrupted' : ''}`,
     `${grouped(bytes)} bytes = ${grouped(headers)} headers + ${grouped(parsed)} parsed + ${grouped(skippedBytes)} skipped`,
@@ -82,6 +86,10 @@ function bytes(tally: Tally, { seconds, interrupted }: Ended): string[] {
     const causes = [...skipped].sort(([, a], [, b]) => b - a).map(([cause, count]) => `${grouped(count)} ${cause}`)
     lines.push(`skipped: ${causes.join(', ')}`)
   }
+  for (const [linkType, count] of unknownLinks)
+    lines.push(
+      `${linkType === null ? 'more link types are' : `link type ${linkType} is`} not read: ${counted(count, 'packet')}`,
+    )
   if (missing > 0) lines.push(`not captured: ${grouped(missing)} bytes in ${counted(gaps, 'gap')}`)
   return lines
 }

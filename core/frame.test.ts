@@ -498,6 +498,13 @@ const CAPTURES: Readonly<Record<string, Readonly<Record<string, number>>>> = {
 describe('frame', () => {
   const frame = new Frame()
 
+  it('says which link type it does not know, also within another', () => {
+    const packet = { ...emptyPacket(), linkType: 258, bytes: new Uint8Array(12), end: 12, length: 12 }
+    packet.bytes.set([12, 0, 0, 0, 1, 0, 0, 0, 0x0f, 0x27, 0, 0])
+    assert.equal(decode(packet, frame), 'unknown-link-type')
+    assert.equal(frame.linkType, 9999)
+  })
+
   for (const { name, linkType = 1, bytes, version, scoped = false } of FOUND) {
     it(`finds TCP in ${name} (IPv${version})`, () => {
       assert.equal(decode(packet(bytes, linkType), frame), 'ok')

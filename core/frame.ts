@@ -26,6 +26,8 @@ export class Frame {
   identification = 0
   fragmentOffset = 0
   moreFragments = false
+  /** Set for the verdict 'unknown-link-type' only: the one that is not read. */
+  linkType = 0
   /** Headers that were opened so far, against `MAX_LAYERS`. */
   layers = 0
   /** What the IP header said before a UDP tunnel was tried: `KEPT` numbers for each layer. */
@@ -91,7 +93,9 @@ type Layer = (frame: Frame, at: number) => Verdict
 
 function link(frame: Frame, linkType: number, at: number): Verdict {
   const layer = LINKS.get(linkType)
-  return layer === undefined ? 'unknown-link-type' : layer(frame, at)
+  if (layer !== undefined) return layer(frame, at)
+  frame.linkType = linkType
+  return 'unknown-link-type'
 }
 
 const LINKS: ReadonlyMap<number, Layer> = new Map<number, Layer>([

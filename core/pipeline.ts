@@ -119,7 +119,10 @@ export class Pipeline {
     } else if (verdict === 'fragment') {
       tally.headers += size - (frame.end - frame.start)
       this.fragment(packet)
-    } else tally.skip(CAUSES[verdict], size)
+    } else {
+      if (verdict === 'unknown-link-type') tally.unknownLink(frame.linkType)
+      tally.skip(CAUSES[verdict], size)
+    }
   }
 
   /** A datagram that is whole now may hold a tunnel, and the tunnel another fragment. */

@@ -46,6 +46,9 @@ export interface Reclaimed {
   protocols: readonly (readonly [name: string, tally: ProtocolTally])[]
 }
 
+/** A capture that somebody made up may name another one with every packet. */
+const MAX_UNKNOWN_LINKS = 16
+
 const NONE: ProtocolTally = Object.freeze({ items: 0, pairs: 0, halfPairs: 0, events: 0, failed: 0, bytes: 0 })
 
 export class Tally {
@@ -56,6 +59,8 @@ export class Tally {
   headers = 0
   parsed = 0
   skipped = new Map<SkipCause, number>()
+  /** Packets of link types that are not read, by their LINKTYPE_ value; null: of all that were too many to list. */
+  unknownLinks = new Map<number | null, number>()
   /** Bytes that were on the wire and not in the capture, as far as sequence numbers and lengths tell. */
   missing = 0
   gaps = 0
@@ -65,6 +70,12 @@ export class Tally {
 
   skip(cause: SkipCause, bytes: number): void {
     if (bytes > 0) this.skipped.set(cause, (this.skipped.get(cause) ?? 0) + bytes)
+  }
+
+  unknownLink(linkType: number): void {
+    const { unknownLinks } = this
+    const key = unknownLinks.has(linkType) || unknownLinks.size < MAX_UNKNOWN_LINKS ? linkType : null
+    unknownLinks.set(key, (unknownLinks.get(key) ?? 0) + 1)
   }
 
   limit(cause: LimitCause): void {
