@@ -13,6 +13,7 @@ export class LastLine {
   private readonly text: () => string | null
   private drawn = performance.now()
   private shown = false
+  private last = ''
 
   /** `text` answers null while there is nothing to say. */
   constructor(look: Look, text: () => string | null) {
@@ -28,8 +29,18 @@ export class LastLine {
     this.drawn = now
     const text = this.text()
     if (text === null) return
-    process.stderr.write(width === null ? `${text}\n` : `\r${text.slice(0, width - 1)}\x1b[K`)
+    this.last = width === null ? `${text}\n` : `\r${text.slice(0, width - 1)}\x1b[K`
+    process.stderr.write(this.last)
     this.shown = width !== null
+  }
+
+  /** Writes what belongs above it. */
+  above(write: () => void): void {
+    const { shown } = this
+    this.wipe()
+    write()
+    if (shown) process.stderr.write(this.last)
+    this.shown = shown
   }
 
   wipe(): void {

@@ -80,7 +80,9 @@ export async function watch(paths: string[], options: WatchOptions, open: () => 
     const keepBodies = options.bodies ? KEPT_BODY : 0
     const about = { worker: WORKER, node: null, keepBodies }
     const deliver = (batch: Batch) => {
-      show(batch, options, feed, lastLine)
+      // A pipe's reader sees nothing of that line.
+      if (lastLine !== null && shown.width !== null) lastLine.above(() => show(batch, options, feed))
+      else show(batch, options, feed)
       scripts.items(batch)
     }
     let tally: Tally | null = null
@@ -115,9 +117,8 @@ export async function watch(paths: string[], options: WatchOptions, open: () => 
     tally = pipeline.tally
     const source = packets
     const tableThere = feed !== null && shown.width !== null
-    // Between the rows of a table only what is live has something to say, and to a log only what is recorded.
-    if (told.width === null ? source.recorded : source.live || !tableThere)
-      lastLine = new LastLine(told, () => source.status())
+    // A log needs to know of what is recorded only.
+    if (told.width !== null || source.recorded) lastLine = new LastLine(told, () => source.status())
     scripts.beforeLine = () => lastLine?.wipe()
     const { items, packets: passing } = scripts.wants
     const dissected = options.json || feed !== null || items || scripts.claimant !== null
@@ -224,11 +225,7 @@ async function read(
   return broken
 }
 
-function show(batch: Batch, { json }: WatchOptions, feed: Feed | null, lastLine: LastLine | null): void {
+function show(batch: Batch, { json }: WatchOptions, feed: Feed | null): void {
   if (json) writeAll(1, batch.bytes, 0, batch.length)
-  else if (feed) {
-    const rows = feed.lines(batch)
-    if (rows !== '') lastLine?.wipe()
-    writeText(1, rows)
-  }
+  else if (feed) writeText(1, feed.lines(batch))
 }
