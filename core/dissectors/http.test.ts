@@ -192,7 +192,20 @@ describe('http', () => {
           [length, encoded.length, length > KEEP || undefined],
         )
         assert.equal(content.text, text.slice(0, KEEP))
+        assert.equal(content.contentEncoding, undefined)
       }
+    })
+
+    it('that cannot be decoded is what it was on the wire, and says in which codings', () => {
+      const post = 'POST / HTTP/1.1\r\nContent-Encoding: zstd\r\nContent-Length: 5\r\n\r\nplain'
+      const [item] = talk([
+        ['?', post],
+        ['!', 'HTTP/1.1 200 OK\r\nContent-Encoding: gzip, zstd\r\nContent-Length: 5\r\n\r\nplain'],
+      ])
+      const { postData } = item!.request!
+      const { content } = item!.response!
+      assert.deepEqual([postData.text, postData.contentEncoding], ['plain', 'zstd'])
+      assert.deepEqual([content.text, content.size, content.contentEncoding], ['plain', 5, 'gzip, zstd'])
     })
 
     it('of a form is read by name, also under a folded Content-Type', () => {

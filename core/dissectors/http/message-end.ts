@@ -22,6 +22,7 @@ const PARAMS = constant(',"params":')
 const TRAILERS = constant(',"trailers":')
 const NO_PARAMS = constant(',"params":[],')
 const CONTENT = constant(',"content":{"size":')
+const CONTENT_ENCODING = constant(',"contentEncoding":')
 const MIME_TYPE = constant(',"mimeType":')
 const REDIRECT = constant(',"redirectURL":')
 const NO_REDIRECT = constant(',"redirectURL":"","headersSize":')
@@ -49,6 +50,8 @@ export function writeEnd(
   let span: [number, number] | null = null
   let content: Uint8Array | null = null
   let contentSize = size
+  /** The codings that are still on it. */
+  let codings: readonly string[] | null = null
   if (wanted && head.codings !== null && end > start) {
     content = decode(b.subarray(start, end), head.codings)
     if (content !== null) {
@@ -57,7 +60,7 @@ export function writeEnd(
         content = content.subarray(0, MAX_TEXT)
         cut = true
       }
-    }
+    } else codings = head.codings
   }
   if (kind === 'request') {
     out.raw(HEADERS_SIZE)
@@ -77,6 +80,7 @@ export function writeEnd(
       if (!wanted) writeNoText(out)
       else
         span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+      if (codings !== null) writeCodings(out, codings)
       out.byte(CLOSE)
       out.byte(CLOSE)
     }
@@ -88,6 +92,7 @@ export function writeEnd(
     out.byte(COMMA)
     if (!wanted) writeNoText(out)
     else span = content === null ? writeText(out, b, start, end, cut) : writeText(out, content, 0, content.length, cut)
+    if (codings !== null) writeCodings(out, codings)
     out.byte(CLOSE)
     if (head.location === '') out.raw(NO_REDIRECT)
     else {
@@ -117,6 +122,11 @@ export function writeEnd(
 function writeTrailers(out: JsonWriter, trailers: string | Uint8Array): void {
   if (typeof trailers === 'string') out.ascii(trailers)
   else out.raw(trailers)
+}
+
+function writeCodings(out: JsonWriter, codings: readonly string[]): void {
+  out.raw(CONTENT_ENCODING)
+  out.value(codings.join(', '))
 }
 
 /** What a body may be after decoding; the rest is left out and marked. */
