@@ -27,14 +27,23 @@ describe('bad input on the command line', function () {
   const misspelt = file('misspelt.js', '// Misspelt.\nfunction onItemCapturd(data) {}\n')
 
   const cases: [what: string, words: string[], said: RegExp][] = [
-    ['a text file', ['run', '--pcap', text], /expected a pcap or pcapng capture, found text that begins with "Dear/],
-    ['an empty file', ['run', '--pcap', empty], /expected a pcap or pcapng capture, found no bytes/],
+    [
+      'a text file',
+      ['run', '--pcap', text],
+      /notes\.txt: expected a pcap or pcapng capture, found text that begins with "Dear/,
+    ],
+    ['an empty file', ['run', '--pcap', empty], /empty\.pcap: expected a pcap or pcapng capture, found no bytes/],
+    [
+      'half a header',
+      ['run', '--pcap', file('short.pcap', shop.subarray(0, 20))],
+      /short\.pcap: .*24 bytes, found 20 bytes/,
+    ],
     ['a missing file', ['run', '--pcap', join(folder, 'nope.pcap')], /found nothing at .*nope\.pcap/],
     ['a directory', ['run', '--pcap', directory], /expected a capture file, found a directory/],
     [
       'a damaged gzip file',
       ['run', '--pcap', file('x.gz', Buffer.from([0x1f, 0x8b, 8, 0, 1, 2]))],
-      /whole gzip stream/,
+      /x\.gz: expected a whole gzip stream/,
     ],
     ['a script with a syntax error', ['run', broken, '--pcap', SHOP_PCAP], /broken\.js:3:\d+: Unexpected token/],
     ['an unknown hook', ['run', misspelt, '--pcap', SHOP_PCAP], /misspelt\.js:2: .*onItemCapturd.*onItemCaptured/],

@@ -17,12 +17,12 @@ export async function openCapture(path: string): Promise<OpenedCapture> {
   const { source, size } = path === '-' ? { source: new StreamInput(process.stdin), size: null } : await openPath(path)
   const input = await unpacked(source)
   try {
-    if (!(await isTar(input))) return new CaptureFile(input, size)
+    if (!(await isTar(input))) return new CaptureFile(input, size, path === '-' ? null : path)
     const { CaptureArchive } = await import('./archive.ts')
     return new CaptureArchive(
       input,
       size,
-      async stream => new CaptureFile(await unpacked(new StreamInput(stream)), null),
+      async stream => new CaptureFile(await unpacked(new StreamInput(stream)), null, null),
     )
   } catch (error) {
     input.close()
@@ -75,11 +75,14 @@ export class CaptureFile implements OpenedCapture {
   readonly size: number | null
   private readonly input: Input
   private readonly parser = new CaptureParser()
+  private readonly name: string | null
   private finished = false
 
-  constructor(input: Input, size: number | null) {
+  /** `name`: what it is called where it is no capture; null where that is told already. */
+  constructor(input: Input, size: number | null, name: string | null) {
     this.input = input
     this.size = size
+    this.name = name
   }
 
   async load(): Promise<boolean> {
@@ -94,7 +97,11 @@ export class CaptureFile implements OpenedCapture {
   }
 
   next(): Packet | null {
-    return this.parser.next()
+    try {
+      return this.parser.next()
+    } catch (error) {
+      throw this.named(error)
+    }
   }
 
   get position(): number {
@@ -125,13 +132,22 @@ export class CaptureFile implements OpenedCapture {
     if (input.failure !== null) {
       const whole = `a whole ${this.compression} stream`
       if (parser.notes.bytes === 0)
-        throw new Fault('CAPTURE_UNREADABLE', `expected ${whole}, found ${input.failure} at its beginning`)
+        throw this.named(new Fault('CAPTURE_UNREADABLE', `expected ${whole}, found ${input.failure} at its beginning`))
       noteDamage(parser.notes, 'compression', parser.notes.bytes, whole, input.failure)
     }
     // The rest of a compressed file would have to be unpacked to be counted.
     if (this.size !== null && this.compression === null) parser.unread(Math.max(0, this.size - input.position))
-    parser.end()
+    try {
+      parser.end()
+    } catch (error) {
+      throw this.named(error)
+    }
     return false
+  }
+
+  private named(error: unknown): unknown {
+    if (!(error instanceof Fault) || this.name === null) return error
+    return new Fault(error.code, `${this.name}: ${error.message}`)
   }
 }
 
