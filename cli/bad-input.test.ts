@@ -216,6 +216,36 @@ describe('bad input on the command line', function () {
     )
   })
 
+  it('says that another capture follows in the same file, also where both are compressed', async () => {
+    const plain = await hookline(folder, ['run', '-q', '--pcap', file('two.pcap', Buffer.concat([shop, shop]))])
+    assert.match(
+      plain.stderr,
+      /^capture: another capture follows: the beginning of a capture at byte 599 478, and only what is before it is read; 599 478 bytes not read$/m,
+    )
+    const packed = gzipSync(shop)
+    const zipped = await hookline(folder, ['run', '-q', '--pcap', file('two.gz', Buffer.concat([packed, packed]))])
+    assert.match(zipped.stderr, /another capture follows: .* at byte 599 478, .*; at least [\d ]+ bytes not read$/m)
+    assert.doesNotMatch(zipped.stderr, /may be what is damaged/)
+    assert.equal(zipped.code, 0)
+  })
+
+  it('tells the damage of a compressed capture once, and that it is compressed', async () => {
+    const packed = gzipSync(shop)
+    const remarks = async (bytes: Buffer) => {
+      const { stderr } = await hookline(folder, ['run', '-q', '--pcap', file('damaged.gz', bytes)])
+      return stderr.split('\n').filter(line => line.startsWith('capture: '))
+    }
+    const cut = await remarks(packed.subarray(0, packed.length / 2))
+    assert.equal(cut.length, 1)
+    assert.match(
+      cut[0]!,
+      /^capture: damaged at byte [\d ]+: compression, expected a whole gzip stream, found unexpected end of file; at least \d+ bytes not read$/,
+    )
+    const nonsense = await remarks(gzipSync(Buffer.concat([shop.subarray(0, 1000), Buffer.alloc(1000, 0xff)])))
+    assert.match(nonsense[0]!, /^capture: damaged at byte /)
+    assert.equal(nonsense.at(-1), 'capture: it is compressed, and that may be what is damaged: `gzip -t` tells')
+  })
+
   it('reads half a pcapng block as damage, not as the end of everything', async () => {
     const block = sectionAndInterface(1)
     const { code, stderr } = await hookline(folder, [

@@ -1,10 +1,9 @@
 /** Where packets come from, as `run` and `tap` see it: a file, standard input, an interface, or a ring that is recorded. */
 import { setImmediate as breathe } from 'node:timers/promises'
-import type { CaptureNotes } from '../core/capture-notes.ts'
 import type { Packet } from '../core/packet.ts'
 import { type CaptureOptions, DEFAULT_BUFFER_BYTES } from '../worker/capture.ts'
 import { fileRecording, type Recording } from '../worker/recording.ts'
-import { openCapture } from '../worker/sources/file.ts'
+import { type OpenedCapture, openCapture } from '../worker/sources/file.ts'
 import { accountOfCounters, sumOfCounters } from './captured.ts'
 import { progressBar } from './progress.ts'
 import { counted, grouped } from './terminal.ts'
@@ -57,7 +56,7 @@ export async function openFile(path: string): Promise<Source> {
     now: () => null,
     stop: () => file.close(),
     close: async () => file.close(),
-    remarks: () => captureRemarks(file.notes),
+    remarks: () => captureRemarks(file),
     account: () => [],
   }
 }
@@ -98,11 +97,20 @@ export function wireOptions(names: string, filter: string): CaptureOptions {
   }
 }
 
-function captureRemarks(notes: CaptureNotes): string[] {
+function captureRemarks({ notes, size, compression }: OpenedCapture): string[] {
+  // What is compressed, in an archive or still to come is not fetched to be counted.
+  const atLeast = notes.bytes === size ? '' : 'at least '
   const remarks = notes.damage.map(({ cause, offset, expected, found, count, bytes }) => {
     const often = count > 1 ? `, ${grouped(count)} times` : ''
-    return `damaged at byte ${grouped(offset)}${often}: ${cause}, expected ${expected}, found ${found}; ${grouped(bytes)} bytes not read`
+    const unread = bytes > 0 ? `; ${atLeast}${grouped(bytes)} bytes not read` : ''
+    if (cause === 'another capture follows')
+      return `another capture follows: ${found} at byte ${grouped(offset)}${often}, and only what is before it is read${unread}`
+    return `damaged at byte ${grouped(offset)}${often}: ${cause}, expected ${expected}, found ${found}${unread}`
   })
+  const causes = notes.damage.map(({ cause }) => cause)
+  const inside = causes.some(cause => cause !== 'compression' && cause !== 'another capture follows')
+  if (compression !== null && inside && !causes.includes('compression'))
+    remarks.push(`it is compressed, and that may be what is damaged: \`${compression} -t\` tells`)
   for (const [name, { count, bytes }] of Object.entries(notes.skippedBlocks))
     remarks.push(`${counted(count, 'block')} of kind ${name} passed over, ${grouped(bytes)} bytes`)
   for (const [what, count] of Object.entries(notes.dropped))

@@ -84,15 +84,16 @@ export class CaptureParser {
     return this.begin() ? this.next() : null
   }
 
-  /** No more bytes will come. */
-  end(): void {
+  /** No more bytes will come. `because`: the damage that has cut them off, which a record cut short then belongs to. */
+  end(because: Damage | null = null): void {
     const { intake, notes } = this
     if (notes.bytes === 0) throw new Fault('CAPTURE_EMPTY', 'expected a pcap or pcapng capture, found no bytes at all')
     if (notes.sections === 0) throw this.stopped === null ? cutHeader(intake) : brokenHeader(this.stopped)
     const left = intake.unread
     if (left === 0) return
     const cause = this.format === 'pcap' ? 'record cut short' : 'block cut short'
-    const damage = noteDamage(notes, cause, intake.offset, `${intake.wanted} bytes`, `${left} bytes and then the end`)
+    const damage =
+      because ?? noteDamage(notes, cause, intake.offset, `${intake.wanted} bytes`, `${left} bytes and then the end`)
     damage.bytes += intake.drain()
   }
 

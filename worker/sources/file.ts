@@ -7,7 +7,7 @@ import { Socket } from 'node:net'
 import type { Readable, Transform } from 'node:stream'
 import { promisify } from 'node:util'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
-import { type CaptureNotes, noteDamage } from '../../core/capture-notes.ts'
+import { type CaptureNotes, type Damage, noteDamage } from '../../core/capture-notes.ts'
 import { Fault } from '../../core/fault.ts'
 import type { Packet } from '../../core/packet.ts'
 import { CaptureParser } from '../../core/pcap.ts'
@@ -129,16 +129,17 @@ export class CaptureFile implements OpenedCapture {
     const { parser, input } = this
     this.finished = true
     input.close()
+    let cut: Damage | null = null
     if (input.failure !== null) {
       const whole = `a whole ${this.compression} stream`
-      if (parser.notes.bytes === 0)
+      if (parser.notes.sections === 0)
         throw this.named(new Fault('CAPTURE_UNREADABLE', `expected ${whole}, found ${input.failure} at its beginning`))
-      noteDamage(parser.notes, 'compression', parser.notes.bytes, whole, input.failure)
+      cut = noteDamage(parser.notes, 'compression', parser.notes.bytes, whole, input.failure)
     }
     // The rest of a compressed file would have to be unpacked to be counted.
     if (this.size !== null && this.compression === null) parser.unread(Math.max(0, this.size - input.position))
     try {
-      parser.end()
+      parser.end(cut)
     } catch (error) {
       throw this.named(error)
     }
