@@ -127,6 +127,62 @@ describe('spool', () => {
     }
   })
 
+  for (const [size, least] of [
+    ['1m', 20],
+    ['6m', 120],
+  ] as const) {
+    it(`takes orders on a disk of ${size}, and becomes empty when they have filled it, again and again`, async function () {
+      const disk = smallDisk(directory, size)
+      if (disk === null) return this.skip()
+      try {
+        for (let round = 0; round < 3; round++) {
+          const filling = Spool.open(join(disk, 'spool'))
+          let accepted = 0
+          await assert.rejects(
+            async () => {
+              for (; ; accepted++) await filling.add(order(`${round} ${accepted}`, 'x'.repeat(20_000)))
+            },
+            { code: 'SPOOL_DISK_FULL' },
+          )
+          assert.ok(accepted >= least, `${accepted} orders in round ${round}`)
+          await filling.close()
+          const emptying = Spool.open(join(disk, 'spool'))
+          for (let left = accepted; left > 0; left--) await emptying.delivered(emptying.next('sink x')!)
+          assert.ok(emptying.empty)
+          await emptying.close()
+        }
+      } finally {
+        spawnSync('umount', [disk])
+      }
+    })
+  }
+
+  it('can fold its log with the reserve alone, whatever the last order was', async function () {
+    const disk = smallDisk(directory, '4m')
+    if (disk === null) return this.skip()
+    try {
+      for (let round = 0; round < 2; round++) {
+        const filling = Spool.open(join(disk, 'spool'))
+        let accepted = 0
+        await assert.rejects(
+          async () => {
+            for (; ; accepted++) await filling.add(order(`${round} ${accepted}`, 'x'.repeat(300_000)))
+          },
+          { code: 'SPOOL_DISK_FULL' },
+        )
+        await filling.close()
+        fill(join(disk, 'glut'))
+        const emptying = Spool.open(join(disk, 'spool'))
+        for (let left = accepted; left > 0; left--) await emptying.delivered(emptying.next('sink x')!)
+        assert.ok(emptying.empty)
+        await emptying.close()
+        rmSync(join(disk, 'glut'))
+      }
+    } finally {
+      spawnSync('umount', [disk])
+    }
+  })
+
   it('finishes at close what was begun', async () => {
     const before = Spool.open(directory)
     const adding = Promise.all(['a', 'b', 'c'].map(id => before.add(order(id))))

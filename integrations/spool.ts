@@ -19,7 +19,7 @@ export interface SpoolLimits {
   /** A webhook that was revoked makes a dead letter of everything: the oldest go, counted as dropped. */
   deadLetters: number
   deadLetterBytes: number
-  /** The file itself, which never shrinks: the last line, should what the limits above count be less than what it takes. */
+  /** The file itself, which shrinks only where the disk is full: the last line, should what the limits above count be less than what it takes. */
   fileBytes: number
 }
 
@@ -166,11 +166,12 @@ export class Spool {
     this.#database = database
     this.#limits = limits
     this.#reserve = new Reserve(join(directory, RESERVE))
-    if (!this.#reserve.held) this.#awaitRoom()
     this.#wal = openSync(join(directory, `${FILE}-wal`), 'r')
     this.#statements = prepare(database)
     this.#tally = new Map(this.#statements.counts.all().map(row => [row.name as string, row.value as number]))
     this.#published = this.#youngest()
+    if (this.#reserve.held || this.#makeRoom()) this.#fitLog()
+    else this.#awaitRoom()
   }
 
   /** Resolves when the order is on disk; rejects with a Fault when it is not and never will be. */
@@ -301,7 +302,10 @@ export class Spool {
 
   #checkRoom({ bytes }: { bytes: number }): void {
     if (this.#broken !== null) throw this.#broken
-    if (!this.#reserve.held) throw new Fault('SPOOL_DISK_FULL', DISK_FULL)
+    if (!this.#reserve.held) {
+      const needed = `${Math.ceil(this.#reserve.needed / 1024)} KiB`
+      throw new Fault('SPOOL_DISK_FULL', `the disk is full: orders are accepted again when ${needed} are free`)
+    }
     const { orders, bytes: room, orderBytes } = this.#limits
     if (bytes > orderBytes) {
       throw new Fault('ORDER_TOO_LARGE', `one order may hold ${orderBytes} bytes, found ${bytes}`)
@@ -378,11 +382,16 @@ export class Spool {
     this.#flushing = null
     const writes = this.#writes
     this.#writes = []
-    const failure = this.#commit(writes)
+    const failure = this.#fits(this.#reserved.bytes) ? this.#commit(writes) : new Fault('SPOOL_DISK_FULL', DISK_FULL)
     if (failure !== null) this.#salvage(writes, failure)
     this.#reserved = { orders: 0, bytes: 0 }
     this.#sync()
     this.#rest()
+  }
+
+  /** What is large beside the reserve must find room twice, in the log and in the file, and some for its pages. */
+  #fits(bytes: number): boolean {
+    return bytes <= this.#reserve.bytes / 4 || this.#reserve.free >= 3 * bytes
   }
 
   /** Who wanted in hears that the disk is full; what has happened outside is written alone, now or when there is room. */
@@ -415,10 +424,34 @@ export class Spool {
   /** Nobody is let in before the reserve is whole again. */
   #awaitRoom(): void {
     this.#looking ??= setInterval(() => {
-      if (!this.#reserve.hold()) return
+      if (!this.#reserve.hold() && !this.#makeRoom()) return
       clearInterval(this.#looking!)
       this.#looking = null
+      this.#fitLog()
     }, DISK_PAUSE_MS).unref()
+  }
+
+  /** A file that has filled a small disk would keep its size when nothing is left in it, and nobody would be let in again. */
+  #makeRoom(): boolean {
+    const { page_count: pages } = this.#database.prepare('pragma page_count').get() as { page_count: number }
+    const { freelist_count: unused } = this.#database.prepare('pragma freelist_count').get() as {
+      freelist_count: number
+    }
+    if (!this.empty || unused < pages / 2) return false
+    try {
+      this.#database.exec('vacuum')
+    } catch (error) {
+      diskFault(error)
+      return false
+    }
+    this.#foldLog()
+    return this.#reserve.hold()
+  }
+
+  /** The log holds no more than can be folded into the file when nothing but the reserve is left: half, and what comes. */
+  #fitLog(): void {
+    const { page_size: pageBytes } = this.#database.prepare('pragma page_size').get() as { page_size: number }
+    this.#database.exec(`pragma wal_autocheckpoint = ${Math.floor(this.#reserve.bytes / 2 / pageBytes)}`)
   }
 
   /** All or nothing. */
