@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Delivery } from '../integrations/delivery.ts'
 import { readScript } from '../scripting/script.ts'
 import { HOME, hookline, SHOP_PCAP } from './testing/hookline.ts'
 
@@ -20,7 +21,11 @@ describe('new script', function () {
       assert.equal(made.code, 0, made.stderr)
       const path = join(folder, `slow-answers${ending}`)
       assert.ok(made.stdout.includes(path))
-      const { stderr, code } = await hookline(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
+      // It sends nothing: vendor is in its comments alone. So it need not have the spool for itself.
+      const spool = join(folder, 'in-use')
+      const other = Delivery.open(spool, { integrations: new Map() })
+      const { stderr, code } = await hookline(folder, ['run', path, '-q', '--pcap', SHOP_PCAP, '--spool', spool])
+      await other.close()
       assert.equal(code, 0, stderr)
       assert.match(stderr, /^\[Slow answers: .*\] HTTP 10\.244\.2\.23:8080 took \d{3} ms \(slow: 1\)$/m)
     })

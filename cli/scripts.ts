@@ -62,9 +62,12 @@ export class Scripts {
   /** `dissection`: where the items of their dissectors go. */
   async start(dissection: HostDissection): Promise<void> {
     if (this.scripts.length === 0) return
-    const { ScriptHost } = await import('../scripting/host.ts')
+    const [{ ScriptHost }, { withoutWords }] = await Promise.all([
+      import('../scripting/host.ts'),
+      import('../scripting/script.ts'),
+    ])
     // A spool that cannot be had is better known now than with the first alert.
-    if (this.scripts.some(({ code }) => /\bvendor\b/.test(code))) await this.outbox.open()
+    if (this.scripts.some(({ code }) => /\bvendor\b/.test(withoutWords(code)))) await this.outbox.open()
     this.host = await ScriptHost.start({
       scripts: this.scripts,
       env: this.env,

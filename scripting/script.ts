@@ -150,7 +150,7 @@ function topLevelFunctions(outline: string): { name: string; line: number }[] {
 }
 
 /** The code with comments and strings blanked. */
-function withoutWords(code: string): string {
+export function withoutWords(code: string): string {
   return code.replace(WORDS, blanks)
 }
 
