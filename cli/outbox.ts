@@ -72,9 +72,9 @@ export class Outbox {
     return ''
   }
 
-  /** Waits until everything is delivered, or so many ms, or `hurry`. */
+  /** Waits until everything that this run has sent is delivered, or so many ms, or `hurry`. */
   async drain(ms: number, hurry: Promise<void>): Promise<void> {
-    if (this.delivery) await Promise.race([this.delivery.drain(ms), hurry])
+    if (this.delivery) await Promise.race([this.delivery.drain(ms, { own: true }), hurry])
   }
 
   /** null: nothing was sent, and the spool not even opened. */

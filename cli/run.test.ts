@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PcapWriter } from '../core/pcap.ts'
 import { Dialogue } from '../core/testing/packets.ts'
+import { Delivery } from '../integrations/delivery.ts'
+import { loadIntegrations } from '../integrations/integration.ts'
 import { OK, Receiver } from '../integrations/testing/receiver.ts'
 import { ended, hookline, SHOP_PCAP, start } from './testing/hookline.ts'
 
@@ -167,6 +169,19 @@ describe('run', function () {
     } finally {
       await receiver.close()
     }
+  })
+
+  it('does not wait at its end for what others have left in the spool', async () => {
+    const spool = join(folder, 'of-others')
+    const before = Delivery.open(spool, { integrations: await loadIntegrations() })
+    const url = 'http://127.0.0.1:1234/'
+    await before.accept({ integration: 'webhook', script: '', arguments: { method: 'POST', url, body: 'old' } })
+    await before.close()
+    const path = script('silent.js', '// Silent.\nif (env.URL) vendor.webhook("POST", env.URL)\n')
+    const { stderr, code } = await hookline(folder, ['run', path, '-q', '--pcap', SHOP_PCAP, '--spool', spool])
+    assert.equal(code, 0, stderr)
+    assert.match(stderr, /^deliveries: 0 sent \+ 1 waiting before = 0 delivered \+ 1 in the spool/m)
+    assert.ok(Number(/ connections in ([\d.]+) s$/m.exec(stderr)![1]) < 8, stderr)
   })
 
   it('on Ctrl-C ends in order: what was read is shown, and the summary adds up', async () => {

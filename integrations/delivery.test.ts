@@ -335,6 +335,46 @@ describe('delivery', () => {
     assert.deepEqual({ ...left }, { destination: 'sink down', spooled: 2, attempts: 1, cause })
   })
 
+  it('waits for its own orders alone when asked, not for what lay there before', async () => {
+    const before = open()
+    await before.accept(say('old', 'down'))
+    await close(before)
+    const after = open()
+    sink.answer = async ({ arguments: { to } }) => {
+      if (to === 'down') throw new Retryable('http-503', 'the receiver answered 503')
+      return ACKNOWLEDGED
+    }
+    after.run()
+    assert.equal((await after.drain(1000, { own: true })).length, 1)
+    await after.accept(say('new', 'up'))
+    const [left] = await after.drain(1000, { own: true })
+    assert.equal(left!.destination, 'sink down')
+    assert.deepEqual(sink.arrived, ['new'])
+  })
+
+  it('waits on while orders leave the spool, when asked', async () => {
+    const delivery = open()
+    for (let number = 0; number < 4; number++) await delivery.accept(say(`${number}`))
+    const answers: (() => void)[] = []
+    sink.answer = () => new Promise(resolve => answers.push(() => resolve(ACKNOWLEDGED)))
+    delivery.run()
+    let over = false
+    const drained = delivery.drain(1000, { whileAnythingMoves: true }).finally(() => {
+      over = true
+    })
+    for (let number = 0; number < 3; number++) {
+      await settle(delivery)
+      clock.advance(900)
+      answers.shift()!()
+    }
+    await settle(delivery)
+    clock.advance(999)
+    await settle(delivery)
+    assert.equal(over, false)
+    clock.advance(1)
+    assert.equal((await drained)[0]!.spooled, 1)
+  })
+
   it('delivers dead letters again when asked, and forgets them when asked', async () => {
     const delivery = open()
     sink.answer = async () => {

@@ -51,6 +51,13 @@ export const LONGEST_PAUSE_ASKED_MS = 60 * 60 * 1000
 /** A script that makes up a URL per item would open a connection per item. */
 const MAX_UNDER_WAY = 64
 
+export interface DrainOptions {
+  /** Waits for orders alone that were accepted since this was opened, not for what lay in the spool before. */
+  own?: boolean
+  /** The ms count anew whenever an order leaves the spool. */
+  whileAnythingMoves?: boolean
+}
+
 export class Delivery {
   readonly #spool: Spool
   readonly #integrations: Integrations
@@ -60,7 +67,9 @@ export class Delivery {
   readonly #ready = new Set<Line>()
   readonly #underWay = new Set<Promise<void>>()
   readonly #asked = new Map<string, PromiseWithResolvers<Settled>>()
-  readonly #draining = new Set<() => void>()
+  readonly #draining = new Set<Drain>()
+  /** Accepted since this was opened, and neither delivered nor laid aside. */
+  readonly #own = new Set<string>()
   readonly #patience = new Set<AbortController>()
   #running = false
   #closed = false
@@ -81,6 +90,7 @@ export class Delivery {
     try {
       const entry = this.#entry(order)
       await this.#spool.add(entry)
+      this.#own.add(entry.id)
       this.#wake(entry.destination)
       return { id: entry.id }
     } catch (error) {
@@ -145,14 +155,20 @@ export class Delivery {
   }
 
   /** Waits until nothing is spooled, or so many ms, and says what is left. */
-  async drain(ms: number): Promise<Backlog[]> {
+  async drain(ms: number, { own = false, whileAnythingMoves = false }: DrainOptions = {}): Promise<Backlog[]> {
     this.#checkOpen()
-    if (!this.#spool.empty) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      const callOff = this.#world.after(ms, resolve)
-      this.#draining.add(resolve)
+    if (!this.#drained(own)) {
+      const { promise, resolve: end } = Promise.withResolvers<void>()
+      let callOff = this.#world.after(ms, end)
+      const moved = () => {
+        if (!whileAnythingMoves) return
+        callOff()
+        callOff = this.#world.after(ms, end)
+      }
+      const drain = { own, moved, end }
+      this.#draining.add(drain)
       await promise
-      this.#draining.delete(resolve)
+      this.#draining.delete(drain)
       callOff()
     }
     return this.#closed ? [] : this.#spool.backlog()
@@ -167,7 +183,7 @@ export class Delivery {
     await Promise.all(this.#underWay)
     await this.#spool.close()
     for (const { resolve } of this.#asked.values()) resolve({ kind: 'spooled' })
-    for (const resolve of this.#draining) resolve()
+    for (const { end } of this.#draining) end()
   }
 
   #checkOpen(): void {
@@ -235,7 +251,16 @@ export class Delivery {
     await this.#record(order, outcome)
     this.#asked.get(order.id)?.resolve(outcome)
     this.#asked.delete(order.id)
-    if (this.#spool.empty) for (const resolve of this.#draining) resolve()
+    if (outcome.kind === 'retrying') return
+    this.#own.delete(order.id)
+    for (const { own, moved, end } of this.#draining) {
+      if (this.#drained(own)) end()
+      else moved()
+    }
+  }
+
+  #drained(own: boolean): boolean {
+    return own ? this.#own.size === 0 : this.#spool.empty
   }
 
   async #deliver(spooled: SpooledOrder): Promise<Delivered | Failure | 'broken off'> {
@@ -316,6 +341,14 @@ interface Line {
   /** ms since 1970: what the last failure, or the other side, asked for. */
   notBefore: number
   callOff: () => void
+}
+
+/** Somebody waits in drain(). */
+interface Drain {
+  own: boolean
+  /** An order has left the spool. */
+  moved: () => void
+  end: () => void
 }
 
 type Failure = Retryable | Fault
