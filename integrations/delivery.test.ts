@@ -167,6 +167,30 @@ describe('delivery', () => {
     assert.deepEqual(times, [0, 500, 1500, 3500, 3500, 4000])
   })
 
+  it('asks a receiver that has just answered well again soon, and keeps the order for as long as ever', async () => {
+    const delivery = open()
+    const times: number[] = []
+    sink.answer = async () => {
+      times.push(clock.now() - NOON)
+      if (times.length > 1 && times.length < 9) throw new Retryable('http-503', 'busy')
+      return ACKNOWLEDGED
+    }
+    for (const text of ['first', 'second', 'third']) await delivery.accept(say(text))
+    delivery.run()
+    for (let ms = 0; ms < 4300; ms++) {
+      if (ms % 31 < 2) await settle(delivery)
+      clock.advance(1)
+    }
+    await settle(delivery)
+    const pauses = times.slice(1, 9).map((time, i, all) => (i === 0 ? time : time - all[i - 1]!))
+    const expected = [0, 31, 63, 125, 250, 500, 1000, 2000]
+    assert.ok(
+      expected.every((pause, i) => pauses[i]! >= pause && pauses[i]! <= pause + 31),
+      `${pauses}`,
+    )
+    assert.deepEqual(sink.arrived, ['first', 'second', 'third'])
+  })
+
   it('waits as long as the other side asks, but not for ever', async () => {
     const delivery = open()
     const asked = [7_000, 365 * MAX_AGE_MS]

@@ -29,7 +29,7 @@ export interface World {
 /** What became of one attempt. */
 export type Outcome =
   | { kind: 'delivered'; reply: Delivered }
-  | { kind: 'retrying'; cause: string; reason: string; due: number }
+  | { kind: 'retrying'; cause: string; reason: string; due: number; aside: boolean }
   | { kind: 'dead-lettered'; code: string; reason: string; status: number | null; excerpt: string | null }
 
 /** What settled() tells: an outcome, or how it stands when there will be none to see. */
@@ -46,6 +46,11 @@ export const ATTEMPTS_IN_LINE = 5
 /** Pauses double from the first to the longest: a receiver that struggles is not helped by a hundred workers asking. */
 export const FIRST_PAUSE_MS = 500
 export const LONGEST_PAUSE_MS = 5 * 60 * 1000
+/**
+ * A receiver that fails at every second order is there all the same, and would get two a second: after it has answered
+ * well, the pauses begin so many doublings below the first, at 31 ms.
+ */
+const CREDIT = 4
 /** `Retry-After: 31536000`, by malice or by a clock that is wrong, would park a destination until everything is too old. */
 export const LONGEST_PAUSE_ASKED_MS = 60 * 60 * 1000
 /** A script that makes up a URL per item would open a connection per item. */
@@ -291,7 +296,7 @@ export class Delivery {
 
   #judge(line: Line, order: SpooledOrder, result: Delivered | Failure): Outcome {
     if (!(result instanceof Error)) {
-      line.failures = 0
+      line.failures = -CREDIT
       return { kind: 'delivered', reply: result }
     }
     if (result instanceof Retryable) return this.#postpone(line, order, result)
@@ -312,8 +317,11 @@ export class Delivery {
     }
     if (now - order.since >= MAX_AGE_MS)
       return { ...dead, code: 'TOO_OLD', reason: `older than a day; at last: ${reason}` }
-    const due = isAside(attempts) ? Math.max(line.notBefore, now + this.#pause(attempts)) : line.notBefore
-    return { kind: 'retrying', cause, reason, due }
+    const aside = stepsAside(order, line)
+    const due = aside
+      ? Math.max(line.notBefore, now + this.#pause(Math.max(ATTEMPTS_IN_LINE, attempts - CREDIT)))
+      : line.notBefore
+    return { kind: 'retrying', cause, reason, due, aside }
   }
 
   /** Doubles with every failure; half of it is chance, so that those who failed together don't return together. */
@@ -328,7 +336,7 @@ export class Delivery {
     if (outcome.kind === 'dead-lettered') {
       return this.#spool.buried(order, { ...outcome, attempts, died: this.#world.now() })
     }
-    return this.#spool.postponed(order, { ...outcome, attempts, aside: isAside(attempts) ? 1 : 0 })
+    return this.#spool.postponed(order, { ...outcome, attempts, aside: outcome.aside ? 1 : 0 })
   }
 }
 
@@ -336,7 +344,7 @@ export class Delivery {
 interface Line {
   destination: string
   busy: boolean
-  /** In a row. */
+  /** In a row, with the credit deducted. */
   failures: number
   /** ms since 1970: what the last failure, or the other side, asked for. */
   notBefore: number
@@ -362,8 +370,9 @@ const WORLD: World = {
   },
 }
 
-function isAside(attempts: number): boolean {
-  return attempts >= ATTEMPTS_IN_LINE
+/** With credit it has more attempts, but no less time: a receiver that restarts must not mix up the order. */
+function stepsAside({ attempts, aside }: SpooledOrder, { failures }: Line): boolean {
+  return aside === 1 || Math.min(attempts + 1, failures) >= ATTEMPTS_IN_LINE
 }
 
 /** Ends when the signal does, even if the work does not heed it. */
