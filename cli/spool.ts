@@ -14,6 +14,7 @@ interface Options {
 
 /** A receiver that answers at all answers within this. */
 const PATIENCE_SECONDS = 30
+const GIVE_UP = 'give up when nothing was delivered or refused for so long'
 
 export function addSpool(program: Command): void {
   const spool = program.command('spool').description('alerts that wait for delivery, and dead letters')
@@ -24,7 +25,7 @@ export function addSpool(program: Command): void {
     withSpool(spool, list),
   )
   add('deliver', 'deliver what waits')
-    .option('--seconds <n>', 'give up after so long', seconds, PATIENCE_SECONDS)
+    .option('--seconds <n>', GIVE_UP, seconds, PATIENCE_SECONDS)
     .action(({ spool, seconds }: Options & { seconds: number }) =>
       withSpool(spool, async delivery => {
         await deliver(delivery, seconds)
@@ -35,7 +36,7 @@ export function addSpool(program: Command): void {
   )
   add('retry', 'put dead letters back into the spool and deliver them')
     .argument('<id...>', 'as `spool dead` lists them, or: all')
-    .option('--seconds <n>', 'give up after so long', seconds, PATIENCE_SECONDS)
+    .option('--seconds <n>', GIVE_UP, seconds, PATIENCE_SECONDS)
     .action((ids: string[], { spool, seconds }: Options & { seconds: number }) =>
       withSpool(spool, async delivery => {
         for (const id of chosen(delivery, ids)) await delivery.redeliver(id)
@@ -74,7 +75,7 @@ async function withSpool(directory: string, use: (delivery: Delivery) => void | 
 async function deliver(delivery: Delivery, seconds: number): Promise<void> {
   const { deadLettered } = delivery.counts()
   delivery.run()
-  await delivery.drain(seconds * 1000)
+  await delivery.drain(seconds * 1000, { whileAnythingMoves: true })
   await list(delivery)
   const { spooled, deadLettered: dead } = delivery.counts()
   if (spooled > 0 || dead > deadLettered) process.exitCode = EXIT.undelivered
