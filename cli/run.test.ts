@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcessWithoutNullStreams, spawnSync } from 'node:child_process'
+import { on, once } from 'node:events'
+import { chmodSync, createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PcapWriter } from '../core/pcap.ts'
@@ -8,7 +9,7 @@ import { Dialogue } from '../core/testing/packets.ts'
 import { Delivery } from '../integrations/delivery.ts'
 import { loadIntegrations } from '../integrations/integration.ts'
 import { OK, Receiver } from '../integrations/testing/receiver.ts'
-import { ended, hookline, SHOP_PCAP, start } from './testing/hookline.ts'
+import { ended, HOME, hookline, SHOP_PCAP, start } from './testing/hookline.ts'
 
 describe('run', function () {
   this.timeout(60_000)
@@ -122,7 +123,7 @@ describe('run', function () {
     const child = start(folder, ['run', path, '--json', '--pcap', capture])
     child.stdout.once('data', () => child.stdout.destroy())
     const { stderr, code } = await ended(child)
-    assert.equal(stderr, '')
+    assert.equal(stderr.replace(CONFINED_LESS, ''), '')
     assert.equal(code, 0)
   })
 
@@ -206,7 +207,7 @@ describe('run', function () {
     const all = ended(child)
     child.stdin.on('error', () => {})
     createReadStream(SHOP_PCAP, { end: 200_000 }).pipe(child.stdin, { end: false })
-    await once(child.stderr, 'data')
+    await said(child, '] ')
     process.kill(-child.pid!, 'SIGINT')
     const { stderr, code } = await all
     assert.equal(code, 130)
@@ -221,7 +222,7 @@ describe('run', function () {
     )
     const child = start(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
     const all = ended(child)
-    await once(child.stderr, 'data')
+    await said(child, '] ')
     child.kill('SIGINT')
     const { stderr, code } = await all
     assert.equal(code, 130)
@@ -235,12 +236,38 @@ describe('run', function () {
     )
     const child = start(folder, ['run', path, '-q', '--pcap', SHOP_PCAP])
     const all = ended(child)
-    await once(child.stderr, 'data')
+    await said(child, '] ')
     child.kill('SIGINT')
     setTimeout(() => child.kill('SIGINT'), 200)
     const began = performance.now()
     assert.equal((await all).code, 130)
     assert.ok(performance.now() - began < 3000)
+  })
+
+  it('says that a script has no hook, and which there are', async () => {
+    const idle = script('idle.js', '// Idle.\nsetTimeout(() => {}, 1)\n')
+    const { stderr, code } = await hookline(folder, ['run', idle, '-q', '--pcap', SHOP_PCAP])
+    assert.match(stderr, /^\[Idle\] .*idle\.js has no hook: .*\bonItemCaptured and onPacketCaptured$/m)
+    assert.equal(code, 0)
+    const { stderr: other } = await hookline(folder, ['run', script('ticks.js', TICKS), '-q', '--pcap', SHOP_PCAP])
+    assert.doesNotMatch(other, /has no hook/)
+  })
+
+  it('says what keeps scripts less apart than can be, where it is not run by root', function () {
+    const path = script('apart.js', '// Apart.\nfunction onItemCaptured() {}\n')
+    const words = ['run', path, '-q', '--pcap', SHOP_PCAP]
+    const env = { ...process.env, XDG_STATE_HOME: folder }
+    const run = (before: string[]) =>
+      spawnSync('env', [...before, process.execPath, 'cli/main.ts', ...words], { cwd: HOME, env, encoding: 'utf8' })
+    chmodSync(folder, 0o755)
+    const isRoot = process.getuid?.() === 0
+    const other = run(isRoot ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : [])
+    // Where other users may not read this checkout, they cannot run it either.
+    if (/EACCES|Cannot find module|not permitted/.test(other.stderr)) return this.skip()
+    assert.match(other.stderr, /^scripts are confined less than they can be: .*only root can become nobody$/m)
+    assert.equal(other.status, 0)
+    const { stderr } = run([])
+    if (isRoot) assert.doesNotMatch(stderr, /become nobody/)
   })
 
   async function coloured(env: Record<string, string>) {
@@ -274,4 +301,12 @@ function counts(stderr: string): { bytes: number; headers: number; parsed: numbe
   assert.ok(line, stderr)
   const [bytes, headers, parsed, skipped] = line.slice(1).map(text => Number(text.replaceAll(' ', '')))
   return { bytes: bytes!, headers: headers!, parsed: parsed!, skipped: skipped! }
+}
+
+/** What is said first where it is not root who runs the tests. */
+const CONFINED_LESS = /^scripts are confined less than .*\n/m
+
+/** Waits until standard error has it. */
+async function said(child: ChildProcessWithoutNullStreams, text: string): Promise<void> {
+  for await (const [chunk] of on(child.stderr, 'data')) if (String(chunk).includes(text)) return
 }

@@ -77,6 +77,9 @@ export class Scripts {
       send: order => this.send(order),
       dissection,
     })
+    await this.warnOfIdle()
+    const { missing } = this.host.confinement
+    if (missing.length > 0) this.say(`scripts are confined less than they can be: ${missing.join('; ')}`)
     this.wantsPackets = this.wants.packets
   }
 
@@ -150,6 +153,20 @@ export class Scripts {
     if (order.kind === 'pcap.path') return { body: await this.streams(order.stream) }
     const { kind, script, ...rest } = order
     return { body: await this.outbox.send({ integration: kind, script, arguments: rest }) }
+  }
+
+  private async warnOfIdle(): Promise<void> {
+    const { HOOKS } = await import('../scripting/hooks.ts')
+    const hooks = HOOKS.filter(({ served, alias }) => served && alias === undefined).map(({ name }) => name)
+    for (const { title, file, idle } of this.scripts) {
+      const text = `${file} has no hook: nothing of it is called after its start. Hooks are ${hooks.join(' and ')}`
+      if (idle) this.print({ script: title, level: 'warning', text })
+    }
+  }
+
+  private say(text: string): void {
+    this.beforeLine()
+    process.stderr.write(`${paint(printable(text), 'yellow', this.look.depth)}\n`)
   }
 
   private print({ script, level, text }: ConsoleLine): void {

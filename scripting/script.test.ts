@@ -78,6 +78,23 @@ describe('a script', () => {
     )
   })
 
+  it('says that nothing of it will be called', () => {
+    for (const source of [
+      '',
+      '// onItemCaptured\nlet a = "onPacket"',
+      'setTimeout(() => {}, 1)',
+      '// function onPacket() {}',
+    ])
+      assert.equal(readScript('a.js', source).idle, true, source)
+    for (const source of [
+      'function onItemCaptured() {}',
+      'globalThis.onPacket = () => 1',
+      'function onPodEvent() {}',
+      'dissector({ name: "x" })',
+    ])
+      assert.equal(readScript('a.js', source).idle, false, source)
+  })
+
   it('says which of its hooks are not served yet', () => {
     const { unserved } = readScript(
       'a.js',

@@ -13,6 +13,8 @@ export interface Script {
   code: string
   /** Hooks that it defines and that are not served yet. */
   unserved: readonly string[]
+  /** It names no hook and no `dissector`: nothing of it will be called. */
+  idle: boolean
 }
 
 /** `.js` and `.ts` files, or folders of such (not their subfolders). */
@@ -47,8 +49,16 @@ export function readScript(file: string, source: string): Script {
     throw new Fault('SCRIPT_UNKNOWN_HOOK', `${file}:${line}: there is no hook ${name}; ${hint}`)
   }
   const unserved = HOOKS.filter(hook => !hook.served && defined.some(({ name }) => name === hook.name))
-  return { title: titleOf(source) ?? shortName, file, code, unserved: unserved.map(hook => hook.name) }
+  return {
+    title: titleOf(source) ?? shortName,
+    file,
+    code,
+    unserved: unserved.map(hook => hook.name),
+    idle: !NAMES_WHAT_IS_CALLED.test(outline),
+  }
 }
+
+const NAMES_WHAT_IS_CALLED = new RegExp(`\\b(${HOOKS.map(hook => hook.name).join('|')}|dissector)\\b`)
 
 async function filesAt(path: string): Promise<string[]> {
   const found = await stat(path).catch(cause => {
