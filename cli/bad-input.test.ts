@@ -55,6 +55,13 @@ describe('bad input on the command line', function () {
     ['an unknown command', ['rnu'], /unknown command 'rnu' \(Did you mean run\?\)/],
     ['--pcap and -i together', ['run', '--pcap', SHOP_PCAP, '-i', 'lo'], /--pcap.*-i.*found both/],
     ['neither --pcap nor -i', ['run', good], /give --pcap FILE, or -i INTERFACE/],
+    ['two captures', ['run', '--pcap', SHOP_PCAP, '--pcap', 'b.pcap'], /'b\.pcap' is invalid\. One capture is read at/],
+    ['two captures for tap', ['tap', '--pcap', 'a.pcap', '--pcap', 'b.pcap'], /'b\.pcap' is invalid\. One capture/],
+    [
+      'two --pcap to replay',
+      replay('--to', '127.0.0.1:1', '--pcap', 'a', '--pcap', 'b'),
+      /'b' is invalid\. One capture/,
+    ],
     ['--filter without -i', ['run', '--pcap', SHOP_PCAP, '--filter', 'tcp'], /--filter.*give -i/],
     ['--json and --quiet', ['run', '--pcap', SHOP_PCAP, '--json', '-q'], /--json.*--quiet/],
     ['tap by a name that is no capture', ['tap', '--capture', 'ebfp'], /'ebfp' is invalid.*best, ebpf/],
@@ -180,6 +187,15 @@ describe('bad input on the command line', function () {
       closeSync(full)
       assert.equal(child.stderr, 'hookline: expected to write to standard output, found a full disk\n')
       assert.equal(child.status, 2)
+    }
+  })
+
+  it('knows its version by the option that every program has', async () => {
+    const { stdout: said } = await hookline(folder, ['version'])
+    assert.match(said, /^hookline \d+\.\d+\.\d+ \(Node 24\./)
+    for (const option of ['--version', '-V']) {
+      const { code, stdout, stderr } = await hookline(folder, [option])
+      assert.deepEqual([code, stdout, stderr], [0, said, ''])
     }
   })
 

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { Fault } from '../core/fault.ts'
 import { EXIT } from './exit.ts'
 import { printable } from './terminal.ts'
+import { described } from './version.ts'
 
 type Add = (program: Command) => void
 
@@ -22,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
 
 const program = new Command('hookline')
   .description('See every request on the wire, act on it with JavaScript.')
+  .version(await described(), '-V, --version', 'print the version')
   .exitOverride()
   .configureOutput({ outputError: () => {} })
   .showSuggestionAfterError()

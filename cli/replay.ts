@@ -27,7 +27,7 @@ import { LastLine } from './last-line.ts'
 import { duration } from './moment.ts'
 import { ReaderGone, writeText } from './output.ts'
 import { names } from './protocols.ts'
-import { openFile } from './source.ts'
+import { oneCapture, openFile } from './source.ts'
 import { counted, grouped, type Look, lookOf, type Paint, paint, printable, sized, timed } from './terminal.ts'
 
 interface Options {
@@ -63,7 +63,7 @@ export function addReplay(program: Command): void {
     .description('say to a server what clients said in a capture, and compare the answers with the recorded ones')
     .argument('[capture]', 'pcap or pcapng, also compressed; - for standard input')
     .requiredOption('--to <host:port>', 'the server; nobody else is contacted', address)
-    .option('--pcap <file>', 'the capture, where it is not the argument')
+    .option('--pcap <file>', 'the capture, where it is not the argument', oneCapture)
     .option('--ring <dir>', 'from a ring, as `hookline tap` records it')
     .option('--time <duration>', 'with --ring: the last so much of it: 90s, 5m, 1h30m', duration)
     .option('--item <id>', 'only the request of this item, on a connection of its own')

@@ -1,7 +1,7 @@
 /** `hookline run`: packets from a file or an interface through the pipeline, to the table, to JSON and to scripts. */
 import type { Command } from 'commander'
 import { Fault } from '../core/fault.ts'
-import { openFile, openInterface, type Source } from './source.ts'
+import { oneCapture, openFile, openInterface, type Source } from './source.ts'
 import { addWatchOptions, type WatchOptions, watch } from './watch.ts'
 
 interface Options extends WatchOptions {
@@ -15,7 +15,7 @@ export function addRun(program: Command): void {
     .command('run')
     .description('read a capture or an interface, show every item, run scripts on each')
     .argument('[script...]', 'JavaScript or TypeScript files with hooks (`hookline new script` writes one)')
-    .option('--pcap <file>', 'pcap or pcapng, also compressed by gzip or zstd; - for standard input')
+    .option('--pcap <file>', 'pcap or pcapng, also compressed by gzip or zstd; - for standard input', oneCapture)
     .option('-i, --interface <name>', 'capture live; needs root or the capability NET_RAW')
     .option('--filter <expression>', 'with -i: only these packets, as pcap-filter(7) says: "tcp port 80"')
   addWatchOptions(command)

@@ -1,5 +1,6 @@
 /** Where packets come from, as `run` and `tap` see it: a file, standard input, an interface, or a ring that is recorded. */
 import { setImmediate as breathe } from 'node:timers/promises'
+import { InvalidArgumentError } from 'commander'
 import type { Packet } from '../core/packet.ts'
 import { type CaptureOptions, DEFAULT_BUFFER_BYTES } from '../worker/capture.ts'
 import { fileRecording, type Recording } from '../worker/recording.ts'
@@ -34,6 +35,13 @@ export interface Source {
   remarks(): string[]
   /** What became of packets before they came here, a line each. */
   account(): string[]
+}
+
+/** For `--pcap`. */
+export function oneCapture(path: string, before?: string): string {
+  if (before !== undefined)
+    throw new InvalidArgumentError('One capture is read at a time: several as one tar, or merged by mergecap.')
+  return path
 }
 
 /** `-` is standard input. */

@@ -6,7 +6,7 @@ import { Fault } from '../core/fault.ts'
 import { type CaptureName, MOST_FANOUT } from '../worker/capture.ts'
 import { CAPTURES } from '../worker/sources/choice.ts'
 import { openRing } from './ring-source.ts'
-import { openFile, type Source, wireOptions } from './source.ts'
+import { oneCapture, openFile, type Source, wireOptions } from './source.ts'
 import { stateFolder } from './state.ts'
 import { addWatchOptions, type WatchOptions, watch } from './watch.ts'
 
@@ -38,7 +38,7 @@ export function addTap(program: Command): void {
     .description('record what passes on interfaces into a ring, show every item, run scripts on each')
     .argument('[script...]', 'JavaScript or TypeScript files with hooks (`hookline new script` writes one)')
     .option('-i, --interface <names>', 'eth0, or eth0,eth1, or any; needs root (default: any)', interfaces)
-    .option('--pcap <file>', 'open what was recorded instead: pcap, pcapng, or a snapshot (.tar.gz)')
+    .option('--pcap <file>', 'open what was recorded instead: pcap, pcapng, or a snapshot (.tar.gz)', oneCapture)
     .option('--capture <name>', `${CAPTURES.join('|')} (default: best)`, capture)
     .option('--filter <expression>', 'record only these packets, as pcap-filter(7) says: "tcp port 80"')
     .option('--address <list>', 'record only packets from or to these IP addresses; may be given again', addresses)

@@ -7,8 +7,12 @@ export function addVersion(program: Command): void {
     .command('version')
     .description('print the version')
     .action(async () => {
-      console.log(`hookline ${await version()} (Node ${process.versions.node})`)
+      console.log(await described())
     })
+}
+
+export async function described(): Promise<string> {
+  return `hookline ${await version()} (Node ${process.versions.node})`
 }
 
 export async function version(): Promise<string> {
