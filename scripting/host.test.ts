@@ -237,6 +237,10 @@ describe('a script that sends', () => {
       "vendor.webhook('GET', 'http://x', '', { a: {} })",
       'vendor.webhook: expected headers.a (argument 4) to be a string, found {}',
     ],
+    [
+      "vendor.webhook('POST', 'http://x', { n: 1n })",
+      'vendor.webhook: expected argument 3 to be JSON: Do not know how to serialize a BigInt',
+    ],
     ["vendor.slack('http://x', 'p', 7, 'red')", 'vendor.slack: expected text (argument 3) to be a string, found 7'],
     ["vendor.s3.put('bucket', 'path')", 'vendor.s3.put is not available in this version'],
     ["jobs.schedule('t', '* * * * * *', function () {})", 'jobs.schedule is not available in this version'],

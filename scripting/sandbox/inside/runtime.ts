@@ -121,9 +121,10 @@ export function start(
   for (const helper of settings.helpers) {
     const { name } = helper
     const call = (member: string, ...args: unknown[]): unknown => {
+      const text = json(`${name}.${member}`, args)
       let answer: string
       try {
-        answer = bridge.order(name, member, stringify(args))
+        answer = bridge.order(name, member, text)
       } catch (error) {
         // The host's error knows no place in the script.
         throw new Error((error as Error).message)
@@ -141,6 +142,22 @@ export function start(
       })
     }
     defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: true })
+  }
+
+  /** BigInts, circles and what throws when it is looked at have no JSON. */
+  function json(call: string, args: unknown[]): string {
+    try {
+      return stringify(args)
+    } catch (failure) {
+      for (let i = 0; i < args.length; i++) {
+        try {
+          stringify(args[i])
+        } catch (error) {
+          throw new TypeError(`${call}: expected argument ${i + 1} to be JSON: ${(error as Error)?.message}`)
+        }
+      }
+      throw failure
+    }
   }
 
   function place(object: Record<string, unknown>, path: string, value: unknown): void {
