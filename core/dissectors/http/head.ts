@@ -32,6 +32,9 @@ function hashOf(name: string): number {
   return h
 }
 
+/** What says that content is not encoded: RFC 9110, 8.4.1, and what some servers say instead. */
+export const NO_CODINGS: ReadonlySet<string> = new Set(['', 'identity', 'none'])
+
 const CONTENT_LENGTH = hashOf('content-length')
 const CONTENT_TYPE = hashOf('content-type')
 const CONTENT_ENCODING = hashOf('content-encoding')
@@ -336,7 +339,7 @@ export class Head {
     for (const part of text.toLowerCase().split(',')) {
       const coding = part.trim()
       if (coding === 'chunked') this.chunked = true
-      else if (coding !== 'identity' && coding !== '') this.codings = appended(this.codings, coding)
+      else if (!NO_CODINGS.has(coding)) this.codings = appended(this.codings, coding)
     }
   }
 }

@@ -1,6 +1,7 @@
 /** The headers of an HTTP/2 message, written as JSON in the form that HTTP/1 has (RFC 9113, 8.2 and 8.3). */
 import { constant, type JsonWriter } from '../../json-writer.ts'
 import { parseCookies, parseSetCookies } from '../http/forms.ts'
+import { NO_CODINGS } from '../http/head.ts'
 import { writeTarget } from '../http/target.ts'
 import { type Field, type FieldList, UNKNOWN, writeField } from './hpack.ts'
 
@@ -285,7 +286,7 @@ function codingsOf(value: string): string[] | null {
     .toLowerCase()
     .split(',')
     .map(part => part.trim())
-    .filter(coding => coding !== '' && coding !== 'identity')
+    .filter(coding => !NO_CODINGS.has(coding))
   return codings.length > 0 ? codings : null
 }
 
