@@ -21,7 +21,7 @@ import type { Definition } from './sandbox/inside/dissectors.ts'
 import type { Counts, ToHost } from './sandbox/messages.ts'
 import { definitionsOf, findingsOf } from './sandbox/testimony.ts'
 import { SandboxProcess } from './sandbox-process.ts'
-import type { Script } from './script.ts'
+import { hookLine, type Script } from './script.ts'
 import { ScriptClaimant } from './script-claimant.ts'
 import { type Failure, ScriptError, type ScriptFailure } from './script-error.ts'
 import { type Sheaf, Shelf } from './shelf.ts'
@@ -834,12 +834,6 @@ function batchOf(lines: Buffer, count: number): Batch {
   }
   const spans = new Int32Array(count * SPANS).fill(-1)
   return { bytes: lines, length: lines.length, count, starts, spans, keep() {}, free() {} }
-}
-
-/** Line on which the script's hook is defined. */
-function hookLine(hook: string, code: string): number | null {
-  const at = code.search(new RegExp(`^.*\\b(function\\*?\\s+${hook}|${hook}\\s*=)`, 'm'))
-  return at < 0 ? null : code.slice(0, at).split('\n').length
 }
 
 /** Line and column of the first place in the stack that names the file. */

@@ -149,6 +149,11 @@ function titleOf(source: string): string | null {
 }
 
 /** Functions that begin at the start of a line: `function onX`, `var onX = function`, `const onX = async () =>`. */
+/** Line on which the script defines the hook; null where it does not, or in a way that cannot be seen. */
+export function hookLine(hook: string, code: string): number | null {
+  return topLevelFunctions(withoutWords(code)).find(({ name }) => name === hook)?.line ?? null
+}
+
 function topLevelFunctions(outline: string): { name: string; line: number }[] {
   const found: { name: string; line: number }[] = []
   const pattern =
