@@ -3,7 +3,6 @@ import { Command, CommanderError } from 'commander'
 import { Fault } from '../core/fault.ts'
 import { EXIT } from './exit.ts'
 import { printable } from './terminal.ts'
-import { described } from './version.ts'
 
 type Add = (program: Command) => void
 
@@ -21,9 +20,13 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   version: async () => (await import('./version.ts')).addVersion,
 }
 
+/** Only a run that is asked for it reads it. */
+const version = process.argv.some(word => word === '-V' || word === '--version')
+  ? await (await import('./version.ts')).described()
+  : ''
 const program = new Command('hookline')
   .description('See every request on the wire, act on it with JavaScript.')
-  .version(await described(), '-V, --version', 'print the version')
+  .version(version, '-V, --version', 'print the version')
   .exitOverride()
   .configureOutput({ outputError: () => {} })
   .showSuggestionAfterError()
